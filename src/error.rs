@@ -1,0 +1,84 @@
+//! The library's one error type: what went wrong, whose fault it is, and the status it deserves.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Any error an application or a handler may meet: `?` works on everything, and our own [`Error`] can be found again
+/// by downcasting.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who caused an [`Error`], and so who has to act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The peer: the client, or the web server that speaks for it.
+    Peer,
+    /// The application, or the CGI program that is run as one.
+    Application,
+    /// The gateway itself, or the machine it runs on.
+    Gateway,
+}
+
+/// A failure with its fault and the status a client should see for it.
+///
+/// ```
+/// use gatewright::error::{Error, Fault};
+///
+/// let error = Error::new(Fault::Peer, 400, "CONTENT_LENGTH \"abc\" is no decimal number");
+/// assert_eq!(error.status(), 400);
+/// assert_eq!(error.to_string(), "CONTENT_LENGTH \"abc\" is no decimal number");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Error {
+    fault: Fault,
+    status: u16,
+    message: Cow<'static, str>,
+    source: Option<BoxError>,
+}
+
+impl Error {
+    /// An error with a message that says what, where and what to do.
+    pub fn new(fault: Fault, status: u16, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { fault, status, message: message.into(), source: None }
+    }
+
+    /// A peer's mistake: status 400.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Fault::Peer, 400, message)
+    }
+
+    /// An application's mistake: status 500.
+    pub fn application(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Fault::Application, 500, message)
+    }
+
+    /// Adds the error that lies beneath.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// The status to answer with, while nothing has been sent yet.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}

@@ -1,0 +1,4 @@
+//! One application, every gateway.
+
+pub mod error;
+pub mod proto;

@@ -1,0 +1,130 @@
+//! `CGIHandler`: this process is a CGI program.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+
+use super::base::{Attributes, BaseHandler};
+use super::simple::BaseCgiHandler;
+use super::streams::{Scratch, Streams, plain_streams};
+use crate::environ::{Vars, read_environ};
+
+/// The fourth rung: wired to the process's standard streams, for one request.
+pub trait CgiHandler {
+    /// Lends the streams of one request; the default lends the process's own.
+    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
+        process_streams(with);
+    }
+
+    /// The request's variables.
+    fn base_env(&self) -> &Vars;
+
+    /// The attributes to start from.
+    fn preset(&self) -> Attributes<'static> {
+        Attributes::CGI
+    }
+}
+
+impl<T: CgiHandler + ?Sized> BaseCgiHandler for T {
+    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
+        CgiHandler::streams(self, with);
+    }
+
+    fn base_env(&self) -> &Vars {
+        CgiHandler::base_env(self)
+    }
+
+    fn preset(&self) -> Attributes<'static> {
+        CgiHandler::preset(self)
+    }
+}
+
+/// Lends the process's standard input, output and error.
+///
+/// Output bypasses Rust's line-buffered `stdout`, which would send a page line by line.
+pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
+    const BLOCK: usize = 64 * 1024;
+    let mut scratch = Scratch::new();
+    let mut stdin = BufReader::with_capacity(BLOCK, Stdin(standard_input()));
+    let mut stderr = io::stderr();
+    match standard_output() {
+        Ok(mut stdout) => plain_streams(&mut stdin, &mut stdout, &mut stderr, &mut scratch, with),
+        Err(_) => plain_streams(&mut stdin, &mut io::stdout(), &mut stderr, &mut scratch, with),
+    }
+}
+
+/// Standard input without the buffer that it would otherwise pass through twice; a closed one has no body.
+struct Stdin(Option<File>);
+
+impl io::Read for Stdin {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |file| file.read(into))
+    }
+}
+
+#[cfg(unix)]
+fn standard_input() -> Option<File> {
+    use std::os::fd::AsFd;
+    io::stdin().as_fd().try_clone_to_owned().ok().map(File::from)
+}
+
+#[cfg(unix)]
+fn standard_output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+#[cfg(windows)]
+fn standard_input() -> Option<File> {
+    use std::os::windows::io::AsHandle;
+    io::stdin().as_handle().try_clone_to_owned().ok().map(File::from)
+}
+
+#[cfg(windows)]
+fn standard_output() -> io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    io::stdout().as_handle().try_clone_to_owned().map(File::from)
+}
+
+/// `CGIHandler()`: this process as a CGI program.
+///
+/// ```no_run
+/// use gatewright::{app::app, handlers::{BaseHandler, Cgi}};
+///
+/// Cgi::new().run(&app(|_, respond| respond.start("200 OK", [("Content-Type", "text/plain")])?.send("Hi")));
+/// ```
+#[derive(Debug)]
+pub struct Cgi {
+    base_env: Vars,
+    /// The handler's attributes, to change before it runs.
+    pub attributes: Attributes<'static>,
+}
+
+impl Cgi {
+    /// Takes the request's variables from the process environment, now.
+    pub fn new() -> Self {
+        Self::with_environ(read_environ())
+    }
+
+    /// Takes these variables for the request's.
+    pub fn with_environ(base_env: Vars) -> Self {
+        Self { base_env, attributes: Attributes::CGI }
+    }
+}
+
+impl Default for Cgi {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CgiHandler for Cgi {
+    fn base_env(&self) -> &Vars {
+        &self.base_env
+    }
+
+    fn preset(&self) -> Attributes<'static> {
+        self.attributes
+    }
+}
+
+impl BaseHandler for Cgi {}

@@ -1,0 +1,225 @@
+//! One run: the application between its responder and the output.
+
+use std::io;
+
+use super::base::BaseHandler;
+use super::head::Head;
+use super::outcome::{End, Outcome};
+use super::panics::catching;
+use super::streams::{Output, Streams};
+use crate::app::{AppResult, Application, BoxError, Respond, Responder};
+use crate::environ::{Bound, BoundedInput, Environ, Errors, Input};
+use crate::error::Error;
+use crate::headers::Headers;
+use crate::util::FileSource;
+
+/// What a request's variables may leave behind in memory for the next.
+const KEPT_VARS: usize = 64 * 1024;
+
+pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -> Outcome {
+    let mut outcome = None;
+    handler.lend(&mut |streams| {
+        if outcome.is_none() {
+            outcome = Some(run_over(handler, app, streams));
+        }
+    });
+    let outcome = outcome.unwrap_or_else(|| Outcome::new(End::Unanswered));
+    handler.close(&outcome);
+    outcome
+}
+
+fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams: Streams<'_>) -> Outcome {
+    let Streams { stdin, stdout, stderr, scratch, abort, role } = streams;
+    stdout.set_unbuffered(!handler.attributes().policy.is_safe());
+    let bound = Bound::unlimited();
+    let mut input = BoundedInput::new(stdin, &bound);
+    let mut vars = std::mem::take(&mut scratch.vars);
+    vars.clear();
+    let mut environ = Environ::new(vars, Input::Lent(&mut input), Errors::new(stderr));
+    (environ.abort, environ.wsgi.role) = (abort, role);
+    let mut reply = Reply { handler, out: stdout, head: &mut scratch.head, ended: false, broken: None };
+    let outcome = answer(&mut reply, app, &mut environ, &bound);
+    let mut vars = std::mem::take(&mut environ.vars);
+    drop(environ);
+    vars.clear();
+    vars.shrink_to(KEPT_VARS);
+    scratch.vars = vars;
+    outcome
+}
+
+fn answer<H: BaseHandler + ?Sized>(
+    reply: &mut Reply<'_, H>,
+    app: &dyn Application,
+    environ: &mut Environ<'_>,
+    bound: &Bound,
+) -> Outcome {
+    let handler = reply.handler;
+    reply.head.reset();
+    let result = catching(|| {
+        handler.setup_environ(environ);
+        reply.head.observe(environ);
+        if handler.attributes().policy.is_safe()
+            && let Some(length) = environ.content_length()?
+        {
+            bound.set(length);
+        }
+        app.call(environ, Responder::new(&mut *reply))?;
+        Ok(reply.end()?)
+    });
+    let mut outcome = match result {
+        Ok(()) => Outcome::new(End::Answered),
+        Err(error) if reply.is_quiet(&error, bound) => Outcome::new(End::ClientGone),
+        Err(error) => handle_error(reply, environ, &error),
+    };
+    (outcome.status, outcome.body_bytes) = (reply.head.status_code(), reply.head.bytes_sent());
+    if reply.head.cut() > 0 {
+        let message = format!("{} bytes beyond the Content-Length were cut", reply.head.cut());
+        handler.log_exception(environ, &Error::application(message).into());
+        outcome.logged = true;
+    }
+    if let Err(error) = reply.out.finish(&outcome)
+        && outcome.end == End::Answered
+    {
+        outcome.end = End::ClientGone;
+        if !is_connection_error(&error) {
+            handler.log_exception(environ, &error.into());
+            (outcome.end, outcome.logged) = (End::Truncated, true);
+        }
+    }
+    outcome
+}
+
+/// Logs the error, and answers it with the error page while nothing has left.
+fn handle_error<H: BaseHandler + ?Sized>(
+    reply: &mut Reply<'_, H>,
+    environ: &mut Environ<'_>,
+    error: &BoxError,
+) -> Outcome {
+    let handler = reply.handler;
+    handler.log_exception(environ, error);
+    let mut outcome = Outcome::new(End::Answered);
+    outcome.logged = true;
+    if reply.broken.is_some() || !reply.take_back() {
+        outcome.end = End::Truncated;
+        return outcome;
+    }
+    reply.ended = false;
+    let page = catching(|| {
+        handler.error_output(environ, error, Responder::new(&mut *reply))?;
+        Ok(reply.end()?)
+    });
+    if let Err(error) = page {
+        outcome.end = if reply.head.is_sent() { End::Truncated } else { End::Unanswered };
+        if handler.attributes().policy.is_safe() && reply.broken.is_none() {
+            handler.log_exception(environ, &error);
+        }
+        outcome.escaped = Some(error);
+    }
+    outcome
+}
+
+/// The handler's side of [`Respond`]: every step goes through an overridable method.
+struct Reply<'a, H: ?Sized> {
+    handler: &'a H,
+    out: &'a mut (dyn Output + 'a),
+    head: &'a mut Head,
+    ended: bool,
+    /// The kind of error by which the output broke.
+    broken: Option<io::ErrorKind>,
+}
+
+impl<H: BaseHandler + ?Sized> Reply<'_, H> {
+    /// Makes the head unsent, if it is or if nothing of it has left yet.
+    fn take_back(&mut self) -> bool {
+        if !self.head.is_sent() {
+            return true;
+        }
+        let back = self.handler.attributes().policy.is_safe() && self.out.rewind();
+        if back {
+            self.head.restart();
+        }
+        back
+    }
+
+    /// Whether an error only says that the client has gone, which is nobody's failure.
+    fn is_quiet(&self, error: &BoxError, bound: &Bound) -> bool {
+        if self.handler.attributes().policy.is_safe() {
+            return bound.failed() || self.broken.is_some_and(is_connection_kind);
+        }
+        error.downcast_ref::<io::Error>().is_some_and(is_connection_error)
+    }
+
+    fn noting<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.get_ref().is_none_or(|inner| !inner.is::<Error>())
+        {
+            self.broken = Some(error.kind());
+        }
+        result
+    }
+}
+
+fn is_connection_error(error: &io::Error) -> bool {
+    is_connection_kind(error.kind())
+}
+
+fn is_connection_kind(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
+impl<H: BaseHandler + ?Sized> Respond for Reply<'_, H> {
+    fn start(&mut self, status: &[u8], headers: Headers, cause: Option<BoxError>) -> AppResult {
+        if cause.is_some() && self.head.is_sent() {
+            self.take_back();
+        }
+        self.handler.start_response(self.head, status, headers, cause)
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        let result = self.handler.write(self.out, self.head, data);
+        self.noting(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.noting(result)
+    }
+
+    fn send(&mut self, whole: &[u8]) -> io::Result<()> {
+        if !self.head.is_sent() {
+            self.head.set_whole_length(whole.len() as u64);
+        }
+        self.write(whole)
+    }
+
+    fn send_file(&mut self, file: &mut dyn FileSource) -> io::Result<bool> {
+        if !self.handler.attributes().wsgi_file_wrapper {
+            return Ok(false);
+        }
+        let result = self.handler.sendfile(self.out, self.head, file);
+        let taken = self.noting(result)?;
+        self.ended |= taken;
+        Ok(taken)
+    }
+
+    fn wants_length(&self) -> bool {
+        !self.head.is_sent() && !self.head.headers().contains("Content-Length")
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let result = self.handler.finish_content(self.out, self.head);
+        self.noting(result)?;
+        self.ended = true;
+        match self.head.missing() {
+            None => Ok(()),
+            Some(missing) => {
+                let message = format!("the body is {missing} bytes shorter than its Content-Length");
+                Err(io::Error::other(Error::application(message)))
+            }
+        }
+    }
+}

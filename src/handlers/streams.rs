@@ -1,0 +1,234 @@
+//! What a rung of the ladder lends to one run: the three streams, and memory to use again.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+
+use super::head::Head;
+use super::outcome::Outcome;
+use crate::environ::{Abort, Role, Vars};
+
+/// Output gathers up to this many bytes before it leaves by itself.
+pub(crate) const GATHER: usize = 64 * 1024;
+
+/// What a gathering buffer may keep from one request to the next.
+const KEPT: usize = 2 * GATHER;
+
+/// The streams of one request, lent to [`run`](super::BaseHandler::run) for its duration.
+pub struct Streams<'a> {
+    /// The request's body, as raw as it comes: the handler ends it at CONTENT_LENGTH.
+    pub stdin: &'a mut (dyn BufRead + 'a),
+    /// The response.
+    pub stdout: &'a mut (dyn Output + 'a),
+    /// The application's own messages.
+    pub stderr: &'a mut (dyn Write + 'a),
+    /// Memory that the next request uses again.
+    pub scratch: &'a mut Scratch,
+    /// Whether the client has gone.
+    pub abort: Abort<'a>,
+    /// What a FastCGI web server asks for.
+    pub role: Role,
+}
+
+impl<'a> Streams<'a> {
+    /// Streams of a responder that cannot tell whether its client has gone.
+    pub fn new(
+        stdin: &'a mut (dyn BufRead + 'a),
+        stdout: &'a mut (dyn Output + 'a),
+        stderr: &'a mut (dyn Write + 'a),
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        Self { stdin, stdout, stderr, scratch, abort: Abort::never(), role: Role::Responder }
+    }
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams")
+            .field("role", &self.role)
+            .field("abort", &self.abort)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a response goes: a stream that gathers what it is given and knows where the response ends.
+///
+/// `write` may gather; `flush` sends. [`plain_streams`] makes one of any [`Write`].
+pub trait Output: Write {
+    /// Asks for every `write` to leave at once and by itself, as wsgiref writes. The default never gathers anyway.
+    fn set_unbuffered(&mut self, unbuffered: bool) {
+        let _ = unbuffered;
+    }
+
+    /// Forgets what was written, if none of it has left; `false` when some has. The default cannot.
+    fn rewind(&mut self) -> bool {
+        false
+    }
+
+    /// The response is at its end, for good or ill. What is still gathered leaves here.
+    ///
+    /// # Errors
+    /// The client has gone.
+    fn finish(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let _ = outcome;
+        self.flush()
+    }
+}
+
+/// Memory that one request leaves to the next, so that the steady state allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) vars: Vars,
+    pub(super) head: Head,
+    gathered: Vec<u8>,
+}
+
+impl Scratch {
+    /// Nothing taken yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Lends ordinary streams: output is gathered, and leaves before the application waits for input.
+///
+/// This is what a handler over files, pipes, sockets or memory calls in its `streams` method.
+pub fn plain_streams(
+    stdin: &mut dyn BufRead,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    scratch: &mut Scratch,
+    with: &mut dyn FnMut(Streams<'_>),
+) {
+    let mut gathered = std::mem::take(&mut scratch.gathered);
+    gathered.clear();
+    let shared = RefCell::new(Gather { stdout, gathered, unbuffered: false, left: false });
+    let mut input = FlushFirst { stdin, output: &shared, empty: true };
+    with(Streams::new(&mut input, &mut Shared(&shared), stderr, scratch));
+    let mut gathered = shared.into_inner().gathered;
+    gathered.clear();
+    gathered.shrink_to(KEPT);
+    scratch.gathered = gathered;
+}
+
+/// A response on its way out of the process.
+struct Gather<'a> {
+    stdout: &'a mut dyn Write,
+    gathered: Vec<u8>,
+    unbuffered: bool,
+    /// Whether any of it has left.
+    left: bool,
+}
+
+impl Gather<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.unbuffered {
+            return self.pass_on(data);
+        }
+        if self.gathered.len() + data.len() > GATHER {
+            self.send_gathered()?;
+        }
+        if data.len() >= GATHER {
+            self.left = true;
+            return self.stdout.write_all(data);
+        }
+        self.gathered.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// wsgiref's `_write`: one call of `write`, and where that was not enough, a warning and the rest.
+    fn pass_on(&mut self, data: &[u8]) -> io::Result<()> {
+        self.left = true;
+        let count = loop {
+            match self.stdout.write(data) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let rest = data.get(count..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        log::warn!("SimpleHandler.stdout.write() should not do partial writes");
+        self.stdout.write_all(rest)
+    }
+
+    fn send_gathered(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.left = true;
+        let result = self.stdout.write_all(&self.gathered);
+        // What could not be sent now never will: the stream is broken.
+        self.gathered.clear();
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send_gathered()?;
+        self.stdout.flush()
+    }
+}
+
+struct Shared<'a, 'b>(&'a RefCell<Gather<'b>>);
+
+impl Write for Shared<'_, '_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(data)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+impl Output for Shared<'_, '_> {
+    fn set_unbuffered(&mut self, unbuffered: bool) {
+        self.0.borrow_mut().unbuffered = unbuffered;
+    }
+
+    fn rewind(&mut self) -> bool {
+        let mut output = self.0.borrow_mut();
+        let all_here = !output.left;
+        if all_here {
+            output.gathered.clear();
+        }
+        all_here
+    }
+}
+
+/// Input that sends gathered output before it may have to wait: the client may not go on before it has read that.
+struct FlushFirst<'a, 'b> {
+    stdin: &'a mut dyn BufRead,
+    output: &'a RefCell<Gather<'b>>,
+    empty: bool,
+}
+
+impl Read for FlushFirst<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(into)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for FlushFirst<'_, '_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.empty {
+            let mut output = self.output.borrow_mut();
+            if !output.gathered.is_empty() {
+                output.flush()?;
+            }
+        }
+        let available = self.stdin.fill_buf()?;
+        self.empty = available.is_empty();
+        Ok(available)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // Without asking the stream again nobody knows whether it holds more; after a whole buffer it rarely does.
+        self.empty |= amount > 0;
+        self.stdin.consume(amount);
+    }
+}

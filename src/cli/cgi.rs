@@ -1,0 +1,137 @@
+//! `cgi-gateway`: one request over standard input and output.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::app::{self, App};
+use super::usage;
+use crate::environ::{Known, Vars, read_environ};
+use crate::handlers::{BaseHandler, Cgi, End, IisCgi, Outcome, capture_panics};
+
+const PROGRAM: &str = "cgi-gateway";
+
+/// Answers one request as a CGI program (RFC 3875): a web server starts it and passes the request in its environment.
+#[derive(Parser, Debug, Default)]
+#[command(name = PROGRAM, version, after_help = TRY)]
+struct Arguments {
+    /// The application: demo
+    #[arg(value_name = "APP", value_parser = app::parse)]
+    app: Option<App>,
+    /// The web server in front: auto asks SERVER_SOFTWARE, iis repairs PATH_INFO, none repairs nothing
+    #[arg(long, value_name = "NAME", value_parser = parse_front, default_value = "auto")]
+    front: Front,
+}
+
+const TRY: &str = "Under a web server, CGI_GATEWAY_APP names the application where APP is not given, and \
+CGI_GATEWAY_OPTIONS holds further options. To try it by hand:\n  REQUEST_METHOD=GET PATH_INFO=/hello cgi-gateway demo";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Front {
+    #[default]
+    Auto,
+    Iis,
+    None,
+}
+
+fn parse_front(text: &str) -> Result<Front, String> {
+    match text {
+        "auto" => Ok(Front::Auto),
+        "iis" => Ok(Front::Iis),
+        "none" => Ok(Front::None),
+        "nginx" | "apache" | "lighttpd" | "caddy" | "haproxy" => {
+            Err("repairs for this web server are not in this version yet; write auto, iis or none".to_owned())
+        }
+        _ => Err("there is no such web server; write auto, iis or none".to_owned()),
+    }
+}
+
+/// Runs the program: exit status 0 for an answered request, 1 for one that could not be, 2 for wrong usage.
+pub fn main() -> ExitCode {
+    let environ = read_environ();
+    let under_web_server = environ.known(Known::GatewayInterface).is_some();
+    if !under_web_server && environ.known(Known::RequestMethod).is_none() && io::stdin().is_terminal() {
+        let given = std::env::args_os().len() > 1;
+        if let (true, Err(exit)) = (given, arguments(&environ)) {
+            return exit;
+        }
+        eprintln!(
+            "{PROGRAM} answers one request as a CGI program: a web server starts it. See {PROGRAM} --help."
+        );
+        eprintln!("Try it by hand: REQUEST_METHOD=GET PATH_INFO=/hello {PROGRAM} demo");
+        return ExitCode::from(usage::WRONG_USAGE);
+    }
+    match arguments(&environ) {
+        Ok(arguments) => serve(environ, &arguments),
+        Err(exit) => exit,
+    }
+}
+
+fn serve(environ: Vars, arguments: &Arguments) -> ExitCode {
+    capture_panics();
+    let iis = match arguments.front {
+        Front::Iis => true,
+        Front::None => false,
+        Front::Auto => is_iis(&environ),
+    };
+    let application = arguments.app.clone().unwrap_or_default().open();
+    let outcome = match iis {
+        true => IisCgi::with_environ(environ).run(&application),
+        false => Cgi::with_environ(environ).run(&application),
+    };
+    status(&outcome)
+}
+
+fn is_iis(environ: &Vars) -> bool {
+    let software = environ.known(Known::ServerSoftware).unwrap_or_default().to_ascii_lowercase();
+    software.starts_with(b"microsoft-iis/")
+}
+
+fn status(outcome: &Outcome) -> ExitCode {
+    match outcome.end {
+        End::Answered | End::ClientGone => ExitCode::SUCCESS,
+        End::Truncated | End::Unanswered => ExitCode::FAILURE,
+    }
+}
+
+/// The arguments, from the command line unless a client may have written it.
+///
+/// Under CGI a query without `=` reaches a program as its command line (RFC 3875, section 4.4). An option or an
+/// application must never come from there, so that the two variables rule alone then.
+fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
+    let mut all = options(environ);
+    if !query_is_command_line(environ) {
+        all.extend(std::env::args_os().skip(1));
+    }
+    // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
+    let mut arguments = match all.as_slice() {
+        [] => Arguments::default(),
+        [only] if only == OsStr::new("demo") => Arguments { app: Some(App::Demo), ..Arguments::default() },
+        _ => usage::parse(PROGRAM, all)?,
+    };
+    if arguments.app.is_none() {
+        arguments.app = app_of(environ)?;
+    }
+    Ok(arguments)
+}
+
+fn query_is_command_line(environ: &Vars) -> bool {
+    let query = environ.known(Known::QueryString).unwrap_or_default();
+    environ.known(Known::GatewayInterface).is_some() && !query.is_empty() && !query.contains(&b'=')
+}
+
+fn options(environ: &Vars) -> Vec<OsString> {
+    let options = String::from_utf8_lossy(environ.get("CGI_GATEWAY_OPTIONS").unwrap_or_default());
+    options.split_whitespace().map(OsString::from).collect()
+}
+
+fn app_of(environ: &Vars) -> Result<Option<App>, ExitCode> {
+    let Some(name) = environ.get("CGI_GATEWAY_APP").filter(|name| !name.is_empty()) else { return Ok(None) };
+    let name = String::from_utf8_lossy(name);
+    app::parse(&name).map(Some).map_err(|error| {
+        eprintln!("{PROGRAM}: CGI_GATEWAY_APP \"{}\": {error}", name.escape_debug());
+        ExitCode::from(usage::WRONG_USAGE)
+    })
+}

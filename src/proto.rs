@@ -2,4 +2,13 @@
 //! length that a peer only claims.
 
 pub mod fcgi;
+pub mod length;
 pub mod scgi;
+
+/// Takes at most `at_most` bytes off the front of `input`.
+fn take<'a>(input: &mut &'a [u8], at_most: usize) -> &'a [u8] {
+    let whole = *input;
+    let (taken, rest) = whole.split_at_checked(at_most).unwrap_or((whole, &[]));
+    *input = rest;
+    taken
+}

@@ -12,3 +12,11 @@ fn take<'a>(input: &mut &'a [u8], at_most: usize) -> &'a [u8] {
     *input = rest;
     taken
 }
+
+/// Property tests that are the same at each run, and leave no files.
+#[cfg(test)]
+fn repeatable(cases: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, RngSeed};
+
+    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() }
+}

@@ -64,8 +64,8 @@ mod values;
 pub use decoder::{DecodeError, Decoder, EndOfInput, Event, Phase};
 pub use params::{PairError, PairTooLong, Pairs};
 pub use record::{
-    FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role, Stream,
-    VERSION,
+    FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role,
+    Stream, VERSION,
 };
 pub use response::{ResponseDecoder, ResponseError, ResponseEvent};
 pub use values::{Names, Values};

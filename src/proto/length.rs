@@ -132,6 +132,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::proto::repeatable(500))]
+
         #[test]
         fn every_length_is_read_back(length in 0..=MAX_CONTENT_LENGTH, zeros in 0_usize..30) {
             let value = format!("{}{length}", "0".repeat(zeros));

@@ -116,6 +116,7 @@ struct Request {
 
 impl Request {
     fn begun(id: u16, role: Role) -> Self {
+        // Whoever is no filter gets no DATA: it is as good as ended.
         Self { id, role, params_ended: false, stdin_ended: false, data_ended: role != Role::FILTER }
     }
 

@@ -34,7 +34,8 @@
 
 use super::params::{self, PairTooLong};
 use super::record::{
-    FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role, Stream,
+    FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role,
+    Stream,
 };
 use super::values::{MAX_CONNS, MAX_REQS, MPXS_CONNS, Names, Values};
 

@@ -191,9 +191,9 @@ impl ResponseDecoder {
             Content::Stdout { id } => Some(ResponseEvent::Stdout { id: *id, data }),
             Content::Stderr { id } => Some(ResponseEvent::Stderr { id: *id, data }),
             Content::EndRequest { id, body } => body.push(data).map(|body| end_request(*id, body)),
-            Content::UnknownType(body) => {
-                body.push(data).map(|[unknown, ..]| ResponseEvent::UnknownType { record_type: RecordType(unknown) })
-            }
+            Content::UnknownType(body) => body
+                .push(data)
+                .map(|[unknown, ..]| ResponseEvent::UnknownType { record_type: RecordType(unknown) }),
             Content::GetValuesResult(scanner) => {
                 scanner.feed(data);
                 if self.framer.content_left() > 0 {
@@ -281,7 +281,10 @@ impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Version { version, offset } => {
-                write!(f, "FastCGI record at byte {offset} of the answer has version {version}, not {VERSION}")
+                write!(
+                    f,
+                    "FastCGI record at byte {offset} of the answer has version {version}, not {VERSION}"
+                )
             }
             Self::NullRequestId { record_type, offset } => {
                 write!(f, "FastCGI {record_type} at byte {offset} of the answer has request id 0")
@@ -291,7 +294,10 @@ impl fmt::Display for ResponseError {
                 "FastCGI {record_type} at byte {offset} of the answer has a body of {length} bytes, not 8"
             ),
             Self::WrongDirection { record_type, offset } => {
-                write!(f, "FastCGI {record_type} at byte {offset} of the answer, which only a web server sends")
+                write!(
+                    f,
+                    "FastCGI {record_type} at byte {offset} of the answer, which only a web server sends"
+                )
             }
             Self::Pair { offset } => write!(
                 f,

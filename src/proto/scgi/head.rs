@@ -106,7 +106,10 @@ impl HeadDecoder {
                 State::Comma => match self.take_byte(input) {
                     Some(b',') => State::Whole,
                     Some(byte) => {
-                        return Err(DecodeError::MissingComma { byte, offset: self.position.saturating_sub(1) });
+                        return Err(DecodeError::MissingComma {
+                            byte,
+                            offset: self.position.saturating_sub(1),
+                        });
                     }
                     None => return Ok(false),
                 },

@@ -55,19 +55,21 @@
 
 mod decoder;
 pub mod encode;
+mod error;
 mod frame;
 mod params;
 mod record;
 mod response;
 mod values;
 
-pub use decoder::{DecodeError, Decoder, EndOfInput, Event, Phase};
+pub use decoder::{Decoder, EndOfInput, Event, Phase};
+pub use error::{DecodeError, ResponseError};
 pub use params::{PairError, PairTooLong, Pairs};
 pub use record::{
     FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role,
     Stream, VERSION,
 };
-pub use response::{ResponseDecoder, ResponseError, ResponseEvent};
+pub use response::{ResponseDecoder, ResponseEvent};
 pub use values::{Names, Values};
 
 #[cfg(test)]

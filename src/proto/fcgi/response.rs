@@ -1,10 +1,9 @@
 //! The web server's side: what an application answers, as events.
 
+use super::error::ResponseError;
 use super::frame::{Framer, Gather, Part};
 use super::record::{Header, NULL_REQUEST_ID, ProtocolStatus, RecordType, VERSION};
 use super::values::{Scanner, Values};
-use crate::error::{Error, Fault};
-use std::fmt;
 
 /// Something an application sent; `data` borrows from the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,95 +224,5 @@ fn end_request(id: u16, body: [u8; 8]) -> ResponseEvent<'static> {
         id,
         app_status: u32::from_be_bytes([status3, status2, status1, status0]),
         protocol_status: ProtocolStatus(protocol_status),
-    }
-}
-
-/// A breach of the protocol by an application, after which the connection is closed. It becomes an application's
-/// [`Error`] with status 502.
-///
-/// `offset` is where the record begins in all that came in on the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// A version other than 1 (section 3.3). Often it is no FastCGI at all.
-    Version {
-        /// The version.
-        version: u8,
-        /// Where the record begins.
-        offset: u64,
-    },
-    /// An application record without a request id (section 3.3).
-    NullRequestId {
-        /// The record's type.
-        record_type: RecordType,
-        /// Where the record begins.
-        offset: u64,
-    },
-    /// An END_REQUEST or UNKNOWN_TYPE whose body is not 8 bytes (sections 5.5 and 4.2).
-    BodyLength {
-        /// The record's type.
-        record_type: RecordType,
-        /// The length of the body.
-        length: u16,
-        /// Where the record begins.
-        offset: u64,
-    },
-    /// A record that only a web server sends (section 8).
-    WrongDirection {
-        /// The record's type.
-        record_type: RecordType,
-        /// Where the record begins.
-        offset: u64,
-    },
-    /// A name-value pair of GET_VALUES_RESULT that runs past the end of its record (section 3.4).
-    Pair {
-        /// Where the record begins.
-        offset: u64,
-    },
-    /// The input ended inside a record.
-    Truncated {
-        /// Where the record begins.
-        offset: u64,
-    },
-}
-
-impl fmt::Display for ResponseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Version { version, offset } => {
-                write!(
-                    f,
-                    "FastCGI record at byte {offset} of the answer has version {version}, not {VERSION}"
-                )
-            }
-            Self::NullRequestId { record_type, offset } => {
-                write!(f, "FastCGI {record_type} at byte {offset} of the answer has request id 0")
-            }
-            Self::BodyLength { record_type, length, offset } => write!(
-                f,
-                "FastCGI {record_type} at byte {offset} of the answer has a body of {length} bytes, not 8"
-            ),
-            Self::WrongDirection { record_type, offset } => {
-                write!(
-                    f,
-                    "FastCGI {record_type} at byte {offset} of the answer, which only a web server sends"
-                )
-            }
-            Self::Pair { offset } => write!(
-                f,
-                "FastCGI GET_VALUES_RESULT at byte {offset} of the answer has a name-value pair that runs past its end"
-            ),
-            Self::Truncated { offset } => {
-                write!(f, "end of file inside the FastCGI record at byte {offset} of the answer")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ResponseError {}
-
-impl From<ResponseError> for Error {
-    fn from(error: ResponseError) -> Self {
-        Self::new(Fault::Application, 502, error.to_string())
     }
 }

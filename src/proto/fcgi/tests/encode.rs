@@ -87,6 +87,17 @@ fn params_fill_a_record_to_its_last_byte() {
 }
 
 #[test]
+fn the_last_pair_of_a_record_may_fill_it() {
+    for (length, expected) in [(65_518, &[65_528, 0][..]), (65_519, &[65_525, 4, 0])] {
+        let value = vec![b'v'; length];
+        let mut out = Vec::new();
+        encode::params(&mut out, 1, [(&b"A"[..], &value[..]), (b"B", b"b")]).unwrap();
+        let lengths: Vec<_> = headers(&out).iter().map(|header| header.content_length).collect();
+        assert_eq!(lengths, expected);
+    }
+}
+
+#[test]
 fn a_pair_that_no_record_holds_is_cut() {
     let value = vec![b'v'; 70_000];
     let pairs = [(&b"A"[..], &b"a"[..]), (b"B", &value[..]), (b"C", b"c")];

@@ -1,0 +1,189 @@
+//! Name-value pairs (section 3.4): the content of PARAMS, GET_VALUES and GET_VALUES_RESULT.
+
+use crate::error::Error;
+use crate::proto::take;
+use std::fmt;
+use std::iter::FusedIterator;
+
+/// The longest name or value: 31 bits.
+const MAX_LENGTH: u32 = 0x7fff_ffff;
+
+/// The bit that marks a length of four bytes.
+const LONG_FORM: u32 = 0x8000_0000;
+
+/// The pairs of a whole PARAMS stream, in the order sent, names and values as slices of it.
+///
+/// The stream is one block for this purpose: a pair may straddle records, so their contents are to be put together
+/// first. A length in the four-byte form is taken even where one byte would do. After an error there are no more items.
+///
+/// ```
+/// use gatewright::proto::fcgi::{PairError, Pairs};
+///
+/// let block = b"\x0b\x02SERVER_PORT80\x0b\x00SERVER_ADDR\x03\x09HUH";
+/// let mut pairs = Pairs::new(block);
+/// assert_eq!(pairs.next(), Some(Ok((&b"SERVER_PORT"[..], &b"80"[..]))));
+/// assert_eq!(pairs.next(), Some(Ok((&b"SERVER_ADDR"[..], &b""[..]))));
+/// assert_eq!(pairs.next(), Some(Err(PairError::Content { offset: 28, needed: 12, left: 3 })));
+/// assert_eq!(pairs.next(), None);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Pairs<'a> {
+    /// Walks `block`.
+    pub fn new(block: &'a [u8]) -> Self {
+        Self { rest: block, length: block.len() }
+    }
+
+    fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), PairError> {
+        let offset = self.length - self.rest.len();
+        let lengths = take_length(&mut self.rest).zip(take_length(&mut self.rest));
+        let (name_length, value_length) = lengths.ok_or(PairError::Lengths { offset })?;
+        let needed = u64::from(name_length) + u64::from(value_length);
+        let left = self.rest.len();
+        if usize::try_from(needed).is_ok_and(|needed| needed <= left) {
+            let name = take(&mut self.rest, usize::try_from(name_length).unwrap_or(usize::MAX));
+            let value = take(&mut self.rest, usize::try_from(value_length).unwrap_or(usize::MAX));
+            return Ok((name, value));
+        }
+        Err(PairError::Content { offset, needed, left })
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Result<(&'a [u8], &'a [u8]), PairError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let item = self.pair();
+        if item.is_err() {
+            self.rest = &[];
+        }
+        Some(item)
+    }
+}
+
+impl FusedIterator for Pairs<'_> {}
+
+/// One length of 1 or 4 bytes off the front of `input`; `None` when it is not all there.
+fn take_length(input: &mut &[u8]) -> Option<u32> {
+    let (length, rest) = match **input {
+        [short, ref rest @ ..] if short < 0x80 => (u32::from(short), rest),
+        [b3, b2, b1, b0, ref rest @ ..] => (u32::from_be_bytes([b3, b2, b1, b0]) & MAX_LENGTH, rest),
+        _ => return None,
+    };
+    *input = rest;
+    Some(length)
+}
+
+/// The lengths that begin a pair, coming in byte by byte; see [`take_length`].
+#[derive(Debug, Default)]
+pub(super) struct LengthsGather {
+    bytes: [u8; 8],
+    have: usize,
+}
+
+impl LengthsGather {
+    pub(super) fn is_empty(&self) -> bool {
+        self.have == 0
+    }
+
+    /// Adds a byte; gives the lengths of name and value, and is empty again, once both are there.
+    pub(super) fn push(&mut self, byte: u8) -> Option<(u32, u32)> {
+        *self.bytes.get_mut(self.have)? = byte;
+        self.have += 1;
+        let mut gathered = self.bytes.get(..self.have)?;
+        let lengths = (take_length(&mut gathered)?, take_length(&mut gathered)?);
+        self.have = 0;
+        Some(lengths)
+    }
+}
+
+/// How many bytes a pair takes; `None` when its name or value is longer than 31 bits can say.
+pub(super) fn encoded_len(name: &[u8], value: &[u8]) -> Option<usize> {
+    let one = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_LENGTH)?;
+        bytes.len().checked_add(if length < 0x80 { 1 } else { 4 })
+    };
+    one(name)?.checked_add(one(value)?)
+}
+
+/// Appends one pair; the lengths are in the one-byte form where they fit.
+pub(super) fn encode(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), PairTooLong> {
+    let size = encoded_len(name, value).ok_or(PairTooLong)?;
+    out.reserve(size);
+    for bytes in [name, value] {
+        match u8::try_from(bytes.len()) {
+            Ok(short) if short < 0x80 => out.push(short),
+            _ => {
+                let length = u32::try_from(bytes.len()).map_err(|_| PairTooLong)?;
+                out.extend_from_slice(&(length | LONG_FORM).to_be_bytes());
+            }
+        }
+    }
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    Ok(())
+}
+
+/// A pair that runs past the end of its block. It becomes a peer's [`Error`] with status 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PairError {
+    /// The block ends inside the lengths.
+    Lengths {
+        /// Where the pair begins in the block.
+        offset: usize,
+    },
+    /// The block ends inside the name or the value.
+    Content {
+        /// Where the pair begins in the block.
+        offset: usize,
+        /// Bytes of name and value, as the lengths say.
+        needed: u64,
+        /// Bytes that are left in the block.
+        left: usize,
+    },
+}
+
+impl fmt::Display for PairError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Lengths { offset } => {
+                write!(f, "the name-value pair at byte {offset} of PARAMS ends inside its lengths")
+            }
+            Self::Content { offset, needed, left } => {
+                write!(
+                    f,
+                    "the name-value pair at byte {offset} of PARAMS runs past the end: it needs {needed} bytes, {left} are left"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for PairError {}
+
+impl From<PairError> for Error {
+    fn from(error: PairError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// A name or value too long to be sent: its length does not fit into 31 bits (section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PairTooLong;
+
+impl fmt::Display for PairTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a FastCGI parameter's name or value is longer than {MAX_LENGTH} bytes")
+    }
+}
+
+impl std::error::Error for PairTooLong {}

@@ -1,0 +1,153 @@
+//! The names and values in a head, and whether they make a request.
+
+use super::error::DecodeError;
+use super::{CONTENT_LENGTH, SCGI};
+use crate::proto::length::content_length;
+use std::iter::FusedIterator;
+
+/// The names and values of a whole head, in the order sent, as slices of it.
+///
+/// Names may repeat: what that means is not for this to decide. After an error there are no more items.
+///
+/// ```
+/// use gatewright::proto::scgi::{DecodeError, Pairs};
+///
+/// let mut pairs = Pairs::new(b"CONTENT_LENGTH\x000\0SCGI\x001");
+/// assert_eq!(pairs.next(), Some(Ok((&b"CONTENT_LENGTH"[..], &b"0"[..]))));
+/// assert_eq!(pairs.next(), Some(Err(DecodeError::UnterminatedValue { offset: 22 })));
+/// assert_eq!(pairs.next(), None);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Pairs<'a> {
+    /// Walks `head`, the content of the netstring.
+    pub fn new(head: &'a [u8]) -> Self {
+        Self { rest: head, length: head.len() }
+    }
+
+    fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+        let offset = self.offset();
+        let name = self.until_nul().ok_or(DecodeError::NameWithoutValue { offset })?;
+        if name.is_empty() {
+            return Err(DecodeError::EmptyName { offset });
+        }
+        if self.rest.is_empty() {
+            return Err(DecodeError::NameWithoutValue { offset });
+        }
+        let offset = self.offset();
+        let value = self.until_nul().ok_or(DecodeError::UnterminatedValue { offset })?;
+        Ok((name, value))
+    }
+
+    fn until_nul(&mut self) -> Option<&'a [u8]> {
+        let (text, rest) = self.rest.split_at_checked(memchr::memchr(0, self.rest)?)?;
+        let (_nul, rest) = rest.split_first()?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    fn offset(&self) -> usize {
+        self.length.saturating_sub(self.rest.len())
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Result<(&'a [u8], &'a [u8]), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let item = self.pair();
+        if item.is_err() {
+            self.rest = &[];
+        }
+        Some(item)
+    }
+}
+
+impl FusedIterator for Pairs<'_> {}
+
+/// Decides whether the pairs of a head make a request, told one after the other as they are walked.
+///
+/// CONTENT_LENGTH comes first and has decimal digits, SCGI is there and `1`, as the specification wants. A further
+/// CONTENT_LENGTH is taken when it is empty or has the same bytes as the first: nginx sends its own first and the
+/// configured one later. The first counts. Other names may repeat.
+#[derive(Clone, Debug, Default)]
+pub struct Check<'a> {
+    content_length: Option<(&'a [u8], u64)>,
+    has_scgi: bool,
+}
+
+impl<'a> Check<'a> {
+    /// A check for a new head.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next pair.
+    ///
+    /// # Errors
+    ///
+    /// A [`DecodeError`] that is about CONTENT_LENGTH or SCGI.
+    pub fn pair(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), DecodeError> {
+        let Some((first, _)) = self.content_length else {
+            return self.first_pair(name, value);
+        };
+        match name {
+            CONTENT_LENGTH if !value.is_empty() && value != first => {
+                Err(DecodeError::ConflictingContentLength)
+            }
+            SCGI if value != b"1" => Err(DecodeError::NotVersion1),
+            SCGI => {
+                self.has_scgi = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the head, and gives the length of the body in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::ContentLengthNotFirst`] for a head without pairs, [`DecodeError::MissingScgi`].
+    pub fn finish(self) -> Result<u64, DecodeError> {
+        let (_, length) = self.content_length.ok_or(DecodeError::ContentLengthNotFirst)?;
+        if self.has_scgi { Ok(length) } else { Err(DecodeError::MissingScgi) }
+    }
+
+    fn first_pair(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), DecodeError> {
+        if name != CONTENT_LENGTH {
+            return Err(DecodeError::ContentLengthNotFirst);
+        }
+        let length = content_length(value).map_err(DecodeError::ContentLength)?;
+        self.content_length = Some((value, length.ok_or(DecodeError::EmptyContentLength)?));
+        Ok(())
+    }
+}
+
+/// Walks a whole head with [`Pairs`] and [`Check`], and gives the length of the body in bytes.
+///
+/// # Errors
+///
+/// Any [`DecodeError`] of these two.
+///
+/// ```
+/// use gatewright::proto::scgi::{DecodeError, check};
+///
+/// assert_eq!(check(b"CONTENT_LENGTH\x0027\0SCGI\x001\0"), Ok(27));
+/// assert_eq!(check(b"SCGI\x001\0CONTENT_LENGTH\x0027\0"), Err(DecodeError::ContentLengthNotFirst));
+/// ```
+pub fn check(head: &[u8]) -> Result<u64, DecodeError> {
+    let mut check = Check::new();
+    for pair in Pairs::new(head) {
+        let (name, value) = pair?;
+        check.pair(name, value)?;
+    }
+    check.finish()
+}

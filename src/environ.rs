@@ -6,6 +6,7 @@
 
 mod accept;
 mod input;
+mod length;
 mod read;
 mod vars;
 
@@ -15,6 +16,8 @@ use std::fmt;
 pub use accept::{Collector, sanitise};
 pub(crate) use input::{Bound, BoundedInput};
 pub use input::{Errors, Input};
+pub(crate) use length::push_digit;
+pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};
 pub use read::{
     FsEncoding, LoneSurrogate, WindowsRule, WindowsValue, needs_transcode, read_environ, transcode_windows,
     windows_rule,
@@ -107,7 +110,7 @@ impl<'r> Environ<'r> {
     /// # Errors
     /// Fault and status of the peer (400) when it is no decimal number, or above 2^63 - 1.
     pub fn content_length(&self) -> Result<Option<u64>, Error> {
-        self.vars.known(Known::ContentLength).map_or(Ok(None), parse_content_length)
+        Ok(self.vars.known(Known::ContentLength).map_or(Ok(None), content_length)?)
     }
 
     /// REMOTE_ADDR, the client's address as the web server wrote it.
@@ -133,29 +136,6 @@ impl<'r> Environ<'r> {
 
     fn known_or_empty(&self, name: Known) -> &[u8] {
         self.vars.known(name).unwrap_or_default()
-    }
-}
-
-/// Reads a CONTENT_LENGTH: empty is `None`, and only decimal digits up to 2^63 - 1 are a length.
-///
-/// # Errors
-/// Status 400 for anything else.
-pub fn parse_content_length(value: &[u8]) -> Result<Option<u64>, Error> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let refuse = |why: &str| {
-        let shown: Cow<'_, [u8]> = if value.len() > 40 { value[..40].into() } else { value.into() };
-        Err(Error::bad_request(format!("CONTENT_LENGTH \"{}\" is {why}", shown.escape_ascii())))
-    };
-    if !value.iter().all(u8::is_ascii_digit) {
-        return refuse("no decimal number");
-    }
-    let length =
-        value.iter().try_fold(0i64, |sum, digit| sum.checked_mul(10)?.checked_add(i64::from(digit - b'0')));
-    match length.and_then(|length| u64::try_from(length).ok()) {
-        Some(length) => Ok(Some(length)),
-        None => refuse("above 2^63 - 1"),
     }
 }
 
@@ -253,29 +233,6 @@ impl fmt::Debug for Abort<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_length_takes_decimal_digits_only() {
-        assert_eq!(parse_content_length(b"").unwrap(), None);
-        assert_eq!(parse_content_length(b"0").unwrap(), Some(0));
-        assert_eq!(parse_content_length(b"007").unwrap(), Some(7));
-        assert_eq!(parse_content_length(b"9223372036854775807").unwrap(), Some((1 << 63) - 1));
-        for bad in [
-            "abc",
-            "1e3",
-            "-1",
-            "+5",
-            " 5",
-            "5 ",
-            "1_000",
-            "9223372036854775808",
-            "12345678901234567890",
-            "\u{661}",
-        ] {
-            let error = parse_content_length(bad.as_bytes()).unwrap_err();
-            assert_eq!(error.status(), 400, "{bad}");
-        }
-    }
 
     #[test]
     fn headers_are_found_by_their_http_names() {

@@ -15,3 +15,11 @@ pub mod server;
 #[allow(unsafe_code)]
 mod sys;
 pub mod util;
+
+/// Property tests that are the same at each run, and leave no files.
+#[cfg(test)]
+pub(crate) fn repeatable(cases: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, RngSeed};
+
+    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() }
+}

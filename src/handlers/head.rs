@@ -179,7 +179,7 @@ impl Head {
             false => self
                 .headers
                 .get("Content-Length")
-                .and_then(|value| crate::environ::parse_content_length(value).ok().flatten()),
+                .and_then(|value| crate::environ::content_length(value).ok().flatten()),
         };
     }
 
@@ -260,7 +260,7 @@ fn check_safe_header(name: &[u8], value: &[u8]) -> Result<(), Error> {
 }
 
 fn check_length(value: &[u8]) -> Result<(), Error> {
-    match crate::environ::parse_content_length(value) {
+    match crate::environ::content_length(value) {
         Ok(Some(_)) => Ok(()),
         _ => Err(Error::application(format!(
             "Content-Length \"{}\" is no decimal number",

@@ -1,7 +1,7 @@
 //! The variables of GET_VALUES (section 4.1): the three known ones, found in any number of pairs with fixed memory.
 
 use super::params::LengthsGather;
-use crate::proto::length::content_length;
+use crate::environ::content_length;
 use crate::proto::take;
 
 /// The known variables, as bytes: `FCGI_MAX_CONNS`, `FCGI_MAX_REQS`, `FCGI_MPXS_CONNS`.

@@ -1,7 +1,7 @@
 //! What is wrong with a head.
 
+use crate::environ::LengthError;
 use crate::error::{Error, Fault};
-use crate::proto::length::LengthError;
 use std::fmt;
 
 /// A breach of the protocol. It becomes a peer's [`Error`], with status 431 for a head that is too long and 400 for

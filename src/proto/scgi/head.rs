@@ -1,7 +1,7 @@
 //! The netstring that a request begins with.
 
 use super::error::DecodeError;
-use crate::proto::length::push_digit;
+use crate::environ::push_digit;
 use crate::proto::take;
 
 /// Where in the netstring the input stands.

@@ -2,7 +2,7 @@
 
 use super::error::DecodeError;
 use super::{CONTENT_LENGTH, SCGI};
-use crate::proto::length::content_length;
+use crate::environ::content_length;
 use std::iter::FusedIterator;
 
 /// The names and values of a whole head, in the order sent, as slices of it.

@@ -1,8 +1,8 @@
 //! Heads against what they mean, whatever the slicing; the tests' names are the rules.
 
 use super::*;
+use crate::environ::LengthError;
 use crate::error::{Error, Fault};
-use crate::proto::length::LengthError;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -294,7 +294,7 @@ fn text(least: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(crate::proto::repeatable(500))]
+    #![proptest_config(crate::repeatable(500))]
 
     #[test]
     fn a_request_is_read_back(

@@ -540,7 +540,7 @@ fn any_record() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(crate::proto::repeatable(500))]
+    #![proptest_config(crate::repeatable(500))]
 
     #[test]
     fn any_slicing_gives_the_same_events(

@@ -168,7 +168,7 @@ fn any_pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 proptest! {
-    #![proptest_config(crate::proto::repeatable(64))]
+    #![proptest_config(crate::repeatable(64))]
 
     #[test]
     fn a_request_is_read_back(

@@ -79,7 +79,7 @@ fn the_error_is_the_peers_and_says_where() {
 }
 
 proptest! {
-    #![proptest_config(crate::proto::repeatable(500))]
+    #![proptest_config(crate::repeatable(500))]
 
     #[test]
     fn pairs_are_read_back(pairs in vec((vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..200)), 0..10)) {

@@ -190,7 +190,7 @@ fn errors_are_the_applications_with_status_502_and_say_what_and_where() {
 }
 
 proptest! {
-    #![proptest_config(crate::proto::repeatable(500))]
+    #![proptest_config(crate::repeatable(500))]
 
     #[test]
     fn any_bytes_are_read_to_their_end_or_refused(

@@ -18,7 +18,7 @@ pub const MAX_CONTENT_LENGTH: u64 = i64::MAX as u64;
 /// [`MAX_CONTENT_LENGTH`].
 ///
 /// ```
-/// use gatewright::proto::length::{LengthError, content_length};
+/// use gatewright::environ::{LengthError, content_length};
 ///
 /// assert_eq!(content_length(b"42"), Ok(Some(42)));
 /// assert_eq!(content_length(b""), Ok(None));
@@ -40,7 +40,7 @@ pub fn content_length(value: &[u8]) -> Result<Option<u64>, LengthError> {
 }
 
 /// `number` with one more decimal digit behind it; `None` for another byte, or when 64 bits do not hold it.
-pub(super) fn push_digit(number: u64, byte: u8) -> Option<u64> {
+pub(crate) fn push_digit(number: u64, byte: u8) -> Option<u64> {
     let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
     number.checked_mul(10)?.checked_add(u64::from(digit))
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::proto::repeatable(500))]
+        #![proptest_config(crate::repeatable(500))]
 
         #[test]
         fn every_length_is_read_back(length in 0..=MAX_CONTENT_LENGTH, zeros in 0_usize..30) {

@@ -1,0 +1,132 @@
+//! The recorded cases that are not expected to pass, by rules and with reasons.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::fixture::{Case, recorded};
+
+/// One rule for cases that are not expected to pass.
+pub(crate) struct Entry {
+    /// Its name, for messages.
+    pub(crate) rule: &'static str,
+    /// The `file/section` it holds in; everywhere if `None`.
+    pub(crate) section: Option<&'static str>,
+    /// Which cases it means. It looks at what a case says, not at its place in the file, which may change.
+    pub(crate) applies: fn(&Case) -> bool,
+    /// Why these cases are not expected to pass.
+    pub(crate) reason: &'static str,
+}
+
+impl Entry {
+    pub(crate) fn holds_in(&self, section: &str) -> bool {
+        self.section.is_none_or(|own| own == section)
+    }
+
+    pub(crate) fn matches(&self, case: &Case) -> bool {
+        self.holds_in(case.section()) && (self.applies)(case)
+    }
+
+    /// Whether any recorded case is meant.
+    pub(crate) fn is_used(&self) -> bool {
+        recorded().values().flatten().any(|case| self.matches(case))
+    }
+}
+
+/// What being listed means, and so which verdict a listed case must get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `Verdict::Impossible`: only Python's objects can express it.
+    Dynamic,
+    /// `Verdict::Impossible`: our types cannot hold its values.
+    Impossible,
+    /// `Verdict::Fail`: wsgiref is wrong, and we do not follow.
+    Defect,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Dynamic => "dynamic",
+            Kind::Impossible => "impossible",
+            Kind::Defect => "defect",
+        })
+    }
+}
+
+/// The three lists.
+pub(crate) struct Lists {
+    pub(crate) dynamic: &'static [Entry],
+    pub(crate) impossible: &'static [Entry],
+    pub(crate) defects: &'static [Entry],
+}
+
+impl Lists {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Kind, &'static Entry)> {
+        let of = |kind, list: &'static [Entry]| list.iter().map(move |entry| (kind, entry));
+        of(Kind::Dynamic, self.dynamic)
+            .chain(of(Kind::Impossible, self.impossible))
+            .chain(of(Kind::Defect, self.defects))
+    }
+}
+
+/// The lists of the recorded cases.
+pub(crate) const LISTS: Lists = Lists { dynamic: DYNAMIC, impossible: IMPOSSIBLE, defects: DEFECTS };
+
+/// Cases about Python objects of the wrong type, or about objects shared by reference.
+const DYNAMIC: &[Entry] = &[
+    Entry {
+        rule: "headers of a wrong type",
+        section: Some("headers/headers_dynamic"),
+        applies: |case| {
+            matches!(case.expect()["error"]["type"].as_str(), Some("TypeError" | "AssertionError"))
+        },
+        reason: "what wsgiref refuses when it runs does not compile",
+    },
+    Entry {
+        rule: "a list for a pair",
+        section: Some("headers/headers_dynamic"),
+        applies: |case| case.get("constructor_argument") == "list item",
+        reason: "names and values come in tuples, and nothing else compiles",
+    },
+    Entry {
+        rule: "the caller's own list of headers",
+        section: Some("headers/headers_dynamic"),
+        applies: |case| case.get("op").as_str().is_some_and(|op| op.contains("wraps the caller's list")),
+        reason: "Headers owns its pairs; nobody else holds them",
+    },
+];
+
+/// Cases that our types make impossible.
+const IMPOSSIBLE: &[Entry] = &[
+    Entry {
+        rule: "a character beyond latin-1",
+        section: None,
+        applies: |case| {
+            !case.is_dynamic() && case.inputs().any(|(key, value)| beyond(key) || holds_beyond(value))
+        },
+        reason: "a native string is bytes: no character above U+00FF fits in",
+    },
+    Entry {
+        rule: "the file system encoding of Python",
+        section: Some("read_environ/read_environ_posix"),
+        applies: |case| case.get("key_hex").is_null() && case.expect().is_string(),
+        reason: "nothing is decoded here; the encoding serves to understand the locale's other cases",
+    },
+];
+
+/// Recorded defects of wsgiref that no policy reproduces.
+const DEFECTS: &[Entry] = &[];
+
+fn beyond(text: &str) -> bool {
+    text.chars().any(|c| u8::try_from(c).is_err())
+}
+
+fn holds_beyond(value: &Value) -> bool {
+    match value {
+        Value::String(text) => beyond(text),
+        Value::Array(items) => items.iter().any(holds_beyond),
+        Value::Object(items) => items.iter().any(|(key, value)| beyond(key) || holds_beyond(value)),
+        _ => false,
+    }
+}

@@ -2,4 +2,8 @@
 
 mod app;
 pub mod cgi;
+#[cfg(unix)]
+mod logger;
+#[cfg(unix)]
+pub mod serve;
 mod usage;

@@ -1,7 +1,191 @@
-//! Servers for the gateways that listen: FastCGI and SCGI.
+//! Servers for web servers to talk to: FastCGI and SCGI over unix and TCP sockets.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use gatewright::app::app;
+//! use gatewright::server::{Protocol, Server, SocketRights, Stop};
+//!
+//! let hello = app(|_, respond| respond.start("200 OK", [("Content-Type", "text/plain")])?.send("Hello\n"));
+//! let mut server = Server::new(Protocol::FastCgi);
+//! server.bind(&"unix:/run/app.sock".parse()?, &SocketRights::default())?;
+//! server.serve(Arc::new(hello), &Stop::new())?;
+//! # Ok::<(), gatewright::error::BoxError>(())
+//! ```
 
 mod address;
+mod fcgi;
 mod listen;
+mod notice;
+mod pool;
+mod scgi;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use address::{Address, AddressError};
 pub use listen::{Listener, SocketRights, Stream};
+
+use crate::app::{AppResult, Application, Responder, app};
+use crate::environ::Environ;
+use crate::error::Error;
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// FastCGI 1.0, as a responder.
+    FastCgi,
+    /// SCGI.
+    Scgi,
+}
+
+/// Limits and time-outs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Bytes of all parameters of a request; more is answered with 431.
+    pub max_head: usize,
+    /// Number of parameters; more is answered with 431.
+    pub max_pairs: usize,
+    /// Bytes of a body; more is answered with 413, or is an error for an application that reads so far.
+    pub max_body: u64,
+    /// Bodies up to this size are read before the application is called.
+    pub body_gather: usize,
+    /// Connections served at once, each by a thread; more wait to be accepted.
+    pub max_connections: usize,
+    /// Time for a peer to go on sending within a head.
+    pub head_timeout: Duration,
+    /// Time for a peer to go on sending within a body.
+    pub body_timeout: Duration,
+    /// Time for a peer to go on reading.
+    pub write_timeout: Duration,
+    /// Time for requests under way when the server is stopped.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_head: 256 << 10,
+            max_pairs: 4096,
+            max_body: 1 << 30,
+            body_gather: 64 << 10,
+            max_connections: 1024,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A server: sockets, and the protocol that is spoken on them.
+#[derive(Debug)]
+pub struct Server {
+    protocol: Protocol,
+    listeners: Vec<Listener>,
+    /// Limits and time-outs.
+    pub settings: Settings,
+}
+
+impl Server {
+    /// A server without sockets.
+    pub fn new(protocol: Protocol) -> Self {
+        Self { protocol, listeners: Vec::new(), settings: Settings::default() }
+    }
+
+    /// Adds a listening socket; returns it for its description.
+    ///
+    /// # Errors
+    /// The address and the reason, in one line.
+    pub fn bind(&mut self, address: &Address, rights: &SocketRights) -> io::Result<&Listener> {
+        let listener = Listener::bind(address, rights)?;
+        Ok(self.listeners.push_mut(listener))
+    }
+
+    /// Serves requests until `stop` says otherwise; requests under way are answered first.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn serve(self, app: Arc<dyn Application>, stop: &Stop) -> io::Result<()> {
+        pool::serve(self, app, stop)
+    }
+}
+
+/// Stops a server from another thread.
+///
+/// ```
+/// use gatewright::server::Stop;
+///
+/// let stop = Stop::new();
+/// stop.stop();
+/// assert!(stop.is_stopped());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<pool::Gate>);
+
+impl Stop {
+    /// Not stopped yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has the server finish what is under way, and end.
+    pub fn stop(&self) {
+        self.0.close();
+    }
+
+    /// Whether [`stop`](Stop::stop) was called.
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// An application that answers by failing: the handler turns the error into its page and logs it.
+fn refusal(error: Error) -> impl Application {
+    let (fault, status, message) = (error.fault(), error.status(), error.to_string());
+    app(move |_: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        Err(Error::new(fault, status, message.clone()).into())
+    })
+}
+
+/// Whether the request's body may be that long.
+fn check_body(length: u64, settings: &Settings) -> Result<(), Error> {
+    if length <= settings.max_body {
+        return Ok(());
+    }
+    let message =
+        format!("the body of {length} bytes is larger than the {} that are allowed", settings.max_body);
+    Err(Error::new(crate::error::Fault::Peer, 413, message))
+}
+
+/// Whether the request's parameters may be that many.
+fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
+    if count <= settings.max_pairs {
+        return Ok(());
+    }
+    let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);
+    Err(Error::new(crate::error::Fault::Peer, 431, message))
+}
+
+/// The body came to its end before its announced length, and nothing runs yet that could be told by an error.
+fn body_too_short(gathered: usize) -> Error {
+    Error::bad_request(format!("the body ended after {gathered} bytes, before its CONTENT_LENGTH"))
+}
+
+/// A flag that one thread sets for another.
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Flag {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -40,6 +40,16 @@ impl<'a> Streams<'a> {
     ) -> Self {
         Self { stdin, stdout, stderr, scratch, abort: Abort::never(), role: Role::Responder }
     }
+
+    /// The same streams, of a client that can be asked for.
+    #[must_use]
+    pub fn with_abort<'b>(self, abort: Abort<'b>) -> Streams<'b>
+    where
+        'a: 'b,
+    {
+        let Streams { stdin, stdout, stderr, scratch, abort: _, role } = self;
+        Streams { stdin, stdout, stderr, scratch, abort, role }
+    }
 }
 
 impl fmt::Debug for Streams<'_> {

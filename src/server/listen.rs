@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -86,6 +86,43 @@ impl Listener {
     /// The address, with the port that the system chose, for the log.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// The socket file's mode, owner and group, as ` (mode 0660, owner root, group www-data)`; empty without a file.
+    pub fn rights(&self) -> String {
+        let Some(about) = self.file.as_ref().and_then(|file| fs::metadata(file).ok()) else {
+            return String::new();
+        };
+        let owner = User::from_uid(about.uid().into()).ok().flatten().map(|user| user.name);
+        let group = Group::from_gid(about.gid().into()).ok().flatten().map(|group| group.name);
+        let (owner, group) =
+            (owner.unwrap_or(about.uid().to_string()), group.unwrap_or(about.gid().to_string()));
+        format!(" (mode {:04o}, owner {owner}, group {group})", about.mode() & 0o7777)
+    }
+
+    /// What to do where nobody but this process's own user could connect.
+    pub fn hint(&self) -> Option<String> {
+        let about = self.file.as_ref().and_then(|file| fs::metadata(file).ok())?;
+        let others = about.mode() & 0o002 != 0;
+        let group = about.mode() & 0o020 != 0 && about.gid() != nix::unistd::getegid().as_raw();
+        let owner = about.uid() != nix::unistd::geteuid().as_raw();
+        let alone = !others && !group && !owner;
+        alone
+            .then(|| format!("{}: only this user can connect; try --socket-group www-data", self.description))
+    }
+
+    /// Takes no more connections: a waiting `accept` returns with an error.
+    pub(super) fn close(&self) {
+        // A listening socket that cannot be shut down has no one waiting on it.
+        let _ = nix::sys::socket::shutdown(self.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    }
+
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        use std::os::fd::AsRawFd;
+        match &self.kind {
+            Kind::Unix(listener) => listener.as_raw_fd(),
+            Kind::Tcp(listener) => listener.as_raw_fd(),
+        }
     }
 
     /// Waits for the next connection.
@@ -209,10 +246,10 @@ impl Stream {
         }
     }
 
-    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
-            Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
-            Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(how),
+            Stream::Tcp(stream) => stream.shutdown(how),
         }
     }
 }

@@ -1,0 +1,138 @@
+//! `fcgi-gateway` and `scgi-gateway`: servers on sockets.
+
+use std::io;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Context;
+use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::app::{self, App};
+use super::{logger, usage};
+use crate::handlers::capture_panics;
+use crate::server::{Address, Protocol, Server, SocketRights, Stop};
+
+/// Serves an application to a web server.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Arguments {
+    /// The application: demo
+    #[arg(value_name = "APP", value_parser = app::parse)]
+    app: Option<App>,
+    /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000 or tcp:host:port; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
+    socket: Vec<Address>,
+    /// Permission bits of a socket file
+    #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "0660")]
+    socket_mode: u32,
+    /// Owner of a socket file, by name or number
+    #[arg(long, value_name = "USER")]
+    socket_owner: Option<String>,
+    /// Group of a socket file, by name or number: the web server's, so that it may connect
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+}
+
+fn parse_address(text: &str) -> Result<Address, String> {
+    let address: Address = text.parse().map_err(|error: crate::server::AddressError| error.to_string())?;
+    match &address {
+        Address::Descriptor(_) | Address::Systemd(_) => {
+            Err("inherited sockets are not in this version yet; write for example unix:/run/app.sock"
+                .to_owned())
+        }
+        Address::Tcp(tcp) if !tcp.ip().to_canonical().is_loopback() => Err(NOT_LOOPBACK.to_owned()),
+        Address::TcpName(name, _) if name != "localhost" => Err(NOT_LOOPBACK.to_owned()),
+        _ => Ok(address),
+    }
+}
+
+const NOT_LOOPBACK: &str = "whoever reaches the port can use it, and a list of allowed peers is not in this version \
+yet; write a loopback address, as in 127.0.0.1:9000, or a socket file";
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if digits => Ok(mode),
+        _ => Err("permission bits are written in octal, as in 0660".to_owned()),
+    }
+}
+
+/// Runs `fcgi-gateway`.
+pub fn fcgi() -> ExitCode {
+    main("fcgi-gateway", Protocol::FastCgi)
+}
+
+/// Runs `scgi-gateway`.
+pub fn scgi() -> ExitCode {
+    main("scgi-gateway", Protocol::Scgi)
+}
+
+fn main(program: &'static str, protocol: Protocol) -> ExitCode {
+    let arguments: Arguments = match usage::parse(program, std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
+    };
+    if arguments.socket.is_empty() {
+        eprintln!(
+            "{program}: --socket is missing: say where to listen, as in {program} --socket unix:/run/app.sock demo"
+        );
+        return ExitCode::from(usage::WRONG_USAGE);
+    }
+    logger::install(program);
+    capture_panics();
+    match run(protocol, arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(protocol: Protocol, arguments: Arguments) -> anyhow::Result<()> {
+    let rights = SocketRights {
+        mode: arguments.socket_mode,
+        owner: arguments.socket_owner,
+        group: arguments.socket_group,
+    };
+    let stop = Stop::new();
+    let signals = block_signals().context("cannot receive signals")?;
+    let mut server = Server::new(protocol);
+    for address in &arguments.socket {
+        let listener = server.bind(address, &rights).context("--socket")?;
+        log::info!("listening on {}{}", listener.description(), listener.rights());
+        if let Some(hint) = listener.hint() {
+            log::warn!("{hint}");
+        }
+    }
+    if nix::unistd::geteuid().is_root() {
+        log::warn!("running as root: start it as a user that may do no more than it needs");
+    }
+    watch_signals(signals, stop.clone()).context("cannot start a thread")?;
+    server.serve(arguments.app.unwrap_or_default().open(), &stop)?;
+    Ok(())
+}
+
+/// Keeps SIGTERM and SIGINT for the thread that waits for them; threads started later inherit that.
+fn block_signals() -> nix::Result<SigSet> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block()?;
+    Ok(signals)
+}
+
+/// The first signal stops the server when its requests are answered, a second one at once.
+fn watch_signals(signals: SigSet, stop: Stop) -> io::Result<()> {
+    let watch = move || {
+        if signals.wait().is_ok() {
+            stop.stop();
+        }
+        if signals.wait().is_ok() {
+            std::process::exit(1);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    Ok(())
+}

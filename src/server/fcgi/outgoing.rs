@@ -1,0 +1,180 @@
+//! Records on their way out: gathered, framed in place, written in large pieces.
+
+use std::io;
+
+use crate::handlers::End;
+use crate::proto::fcgi::encode;
+use crate::proto::fcgi::{
+    HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Stream as RecordStream,
+    Values,
+};
+use crate::server::Stream;
+use crate::server::wire::send;
+
+/// Output leaves when it has grown so large.
+const GATHER: usize = 64 * 1024;
+/// What the buffer may keep between requests.
+const KEPT: usize = 2 * GATHER;
+
+/// The records of the request under way that have not left yet.
+pub(in crate::server) struct Outgoing<'s> {
+    stream: &'s Stream,
+    buffer: Vec<u8>,
+    /// Where the header of the STDOUT record stands that is still growing.
+    open: Option<usize>,
+    id: u16,
+    /// Whether some of the request's STDOUT has left.
+    left: bool,
+    stderr_used: bool,
+    /// The web server gave the request up, and was told that it is over.
+    aborted: bool,
+}
+
+impl<'s> Outgoing<'s> {
+    pub(super) fn new(stream: &'s Stream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            open: None,
+            id: NULL_REQUEST_ID,
+            left: false,
+            stderr_used: false,
+            aborted: false,
+        }
+    }
+
+    /// The next request's answer begins.
+    pub(super) fn begin(&mut self, id: u16) {
+        (self.id, self.open, self.left, self.stderr_used, self.aborted) = (id, None, false, false, false);
+    }
+
+    pub(super) fn stdout(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.aborted {
+            return Err(given_up());
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            let start = *self.open.get_or_insert_with(|| {
+                self.buffer.extend_from_slice(&[0; HEADER_LEN]);
+                self.buffer.len() - HEADER_LEN
+            });
+            let room = usize::from(MAX_CONTENT).saturating_sub(self.buffer.len() - start - HEADER_LEN);
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            self.buffer.extend_from_slice(now);
+            rest = later;
+            if !rest.is_empty() {
+                self.close_record();
+            }
+            if self.buffer.len() >= GATHER {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages overtake no output and are overtaken by none.
+    pub(super) fn stderr(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.aborted {
+            return Ok(());
+        }
+        self.close_record();
+        encode::stream(&mut self.buffer, RecordStream::Stderr, self.id, data);
+        self.stderr_used |= !data.is_empty();
+        if self.buffer.len() >= GATHER { self.send() } else { Ok(()) }
+    }
+
+    /// Gives the growing record its length.
+    fn close_record(&mut self) {
+        let Some(start) = self.open.take() else { return };
+        let length = u16::try_from(self.buffer.len() - start - HEADER_LEN).unwrap_or(MAX_CONTENT);
+        let header = encode::stream_header(RecordStream::Stdout, self.id, length);
+        if let Some(place) = self.buffer.get_mut(start..start + HEADER_LEN) {
+            place.copy_from_slice(&header);
+        }
+    }
+
+    pub(super) fn send(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.close_record();
+        self.left = true;
+        let result = send(self.stream, &self.buffer);
+        self.buffer.clear();
+        result
+    }
+
+    /// Forgets STDOUT, if none of it has left; what was said on STDERR stays said.
+    pub(super) fn rewind(&mut self) -> bool {
+        if self.left {
+            return false;
+        }
+        self.close_record();
+        let mut kept = Vec::new();
+        let mut rest = self.buffer.as_slice();
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let fields = Header::decode(*header);
+            let length = usize::from(fields.content_length) + usize::from(fields.padding_length);
+            let (content, later) = after.split_at_checked(length).unwrap_or((after, &[]));
+            if fields.record_type != RecordType::STDOUT {
+                kept.extend_from_slice(header);
+                kept.extend_from_slice(content);
+            }
+            rest = later;
+        }
+        self.buffer = kept;
+        true
+    }
+
+    /// Ends the answer: a whole one with its END_REQUEST in the same write, a broken one without.
+    pub(super) fn finish(&mut self, end: End) -> io::Result<()> {
+        match end {
+            _ if self.aborted => {}
+            End::Answered => {
+                self.close_record();
+                encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.id);
+                if self.stderr_used {
+                    encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
+                }
+                self.end_request(self.id, ProtocolStatus::REQUEST_COMPLETE);
+            }
+            End::ClientGone => {
+                self.open = None;
+                self.buffer.clear();
+            }
+            _ => {}
+        }
+        let result = self.send();
+        self.buffer.shrink_to(KEPT);
+        result
+    }
+
+    pub(super) fn end_request(&mut self, id: u16, status: ProtocolStatus) {
+        self.close_record();
+        encode::end_request(&mut self.buffer, id, 0, status);
+    }
+
+    /// Answers ABORT_REQUEST at once, whatever the application still does.
+    pub(super) fn abort(&mut self, id: u16) -> io::Result<()> {
+        self.open = None;
+        self.buffer.clear();
+        self.aborted = true;
+        self.end_request(id, ProtocolStatus::REQUEST_COMPLETE);
+        self.send()
+    }
+
+    pub(super) fn values(&mut self, values: Values) {
+        self.close_record();
+        encode::get_values_result(&mut self.buffer, values);
+    }
+
+    pub(super) fn unknown_type(&mut self, record_type: RecordType) {
+        self.close_record();
+        encode::unknown_type(&mut self.buffer, record_type);
+    }
+}
+
+/// What reading and writing say once the web server has given the request up.
+pub(super) fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the web server gave the request up")
+}

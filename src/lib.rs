@@ -1,4 +1,51 @@
-//! One application, every gateway.
+//! One application, every gateway: CGI over stdio, FastCGI and SCGI over sockets, with wsgiref's handler chain beneath.
+//!
+//! An application is a function that answers a request. It never learns which gateway it runs under:
+//!
+//! ```
+//! use gatewright::app::{AppResult, Responder};
+//! use gatewright::environ::{Environ, Vars};
+//! use gatewright::handlers::{BaseCgi, BaseHandler};
+//!
+//! fn hello(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+//!     let greeting = format!("Hello, {}!\n", environ.path_info().escape_ascii());
+//!     respond.start("200 OK", [("Content-Type", "text/plain")])?.send(greeting)
+//! }
+//!
+//! // As a CGI program it would be `Cgi::new().run(&hello)`; here the streams are memory.
+//! let handler = BaseCgi::new(&b""[..], Vec::new(), std::io::stderr(), Vars::from([("PATH_INFO", "/world")]));
+//! handler.run(&hello);
+//! let (_, output, _) = handler.into_streams();
+//! assert_eq!(output, b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 15\r\n\r\nHello, /world!\n");
+//! ```
+//!
+//! # One request
+//!
+//! ```text
+//!  web server                                                                        your function
+//!      │                                                                                   ▲
+//!      │ bytes          events           variables              environ, responder         │
+//!      ▼                                                                                   │
+//!  ┌────────┐  ┌───────────────┐  ┌──────────────────┐  ┌──────────────────────┐  ┌────────┴───────┐
+//!  │ server │─▶│     proto     │─▶│     environ      │─▶│       handlers       │─▶│      app       │
+//!  │ listen │  │ fcgi, scgi:   │  │ Vars, Input,     │  │ the ladder: setup,   │  │ Application,   │
+//!  │ threads│  │ no I/O        │  │ Errors, Wsgi     │  │ run, error page, log │  │ Responder, Body│
+//!  └────────┘  └───────────────┘  └──────────────────┘  └──────────┬───────────┘  └────────┬───────┘
+//!      ▲                                                           │   head and body        │
+//!      └────────────── Output: gathers, frames, sends ◀────────────┴◀───────────────────────┘
+//! ```
+//!
+//! Every arrow points one way: a codec knows no socket, a handler no protocol, an application no gateway.
+//!
+//! # Where to go
+//!
+//! | you want to | read |
+//! |---|---|
+//! | write an application or a middleware | [`app`], [`environ`], [`headers`], [`util`] |
+//! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
+//! | serve it to nginx, Apache and others | [`server`] |
+//! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
+//! | know how safe it is, and how true to wsgiref | [`handlers::Policy`], the one table of differences |
 
 pub mod app;
 pub mod apps;

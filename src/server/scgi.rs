@@ -34,9 +34,6 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
         None => body.gather(request.length, &shared.settings).err(),
         error => error,
     };
-    if let Some(error) = &refused {
-        REFUSED.warn(format_args!("scgi: request refused: {error}"));
-    }
     let handler =
         Handler { stream, vars: request.vars, body: RefCell::new(body), scratch: RefCell::default() };
     let outcome = match refused {

@@ -2,6 +2,7 @@
 
 mod app;
 pub mod cgi;
+mod config;
 #[cfg(unix)]
 mod logger;
 #[cfg(unix)]

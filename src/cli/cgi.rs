@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,6 +24,9 @@ struct Arguments {
     /// The web server in front: auto asks SERVER_SOFTWARE, iis repairs PATH_INFO, none repairs nothing
     #[arg(long, value_name = "NAME", value_parser = parse_front, default_value = "auto")]
     front: Front,
+    /// A TOML file with further settings: each flag is a key, and flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 const TRY: &str = "Under a web server, CGI_GATEWAY_APP names the application where APP is not given, and \
@@ -131,7 +135,6 @@ fn app_of(environ: &Vars) -> Result<Option<App>, ExitCode> {
     let Some(name) = environ.get("CGI_GATEWAY_APP").filter(|name| !name.is_empty()) else { return Ok(None) };
     let name = String::from_utf8_lossy(name);
     app::parse(&name).map(Some).map_err(|error| {
-        eprintln!("{PROGRAM}: CGI_GATEWAY_APP \"{}\": {error}", name.escape_debug());
-        ExitCode::from(usage::WRONG_USAGE)
+        usage::wrong(PROGRAM, &format!("CGI_GATEWAY_APP \"{}\": {error}", name.escape_debug()))
     })
 }

@@ -1,6 +1,7 @@
 //! `fcgi-gateway` and `scgi-gateway`: servers on sockets.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
@@ -32,6 +33,9 @@ struct Arguments {
     /// Group of a socket file, by name or number: the web server's, so that it may connect
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+    /// A TOML file with further settings: each flag is a key, and flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 fn parse_address(text: &str) -> Result<Address, String> {
@@ -74,10 +78,8 @@ fn main(program: &'static str, protocol: Protocol) -> ExitCode {
         Err(exit) => return exit,
     };
     if arguments.socket.is_empty() {
-        eprintln!(
-            "{program}: --socket is missing: say where to listen, as in {program} --socket unix:/run/app.sock demo"
-        );
-        return ExitCode::from(usage::WRONG_USAGE);
+        let example = format!("{program} --socket unix:/run/app.sock demo");
+        return usage::wrong(program, &format!("--socket is missing: say where to listen, as in {example}"));
     }
     logger::install(program);
     capture_panics();

@@ -1,32 +1,53 @@
 //! Wrong usage, in one line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, Parser};
+
+use super::config;
 
 /// Flags of the command line's contract that this version does not have yet.
-const LATER: [&str; 3] = ["--mount", "--listen", "--config"];
+const LATER: [&str; 2] = ["--mount", "--listen"];
 
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;
 
-/// Parses the arguments behind the program's name. What is wrong with them, or `--help`, is printed, and gives the
-/// exit status.
+/// Parses the arguments behind the program's name, and the file that `--config` names. What is wrong with them, or
+/// `--help`, is printed, and gives the exit status.
 pub(super) fn parse<P: Parser>(
-    program: &str,
+    program: &'static str,
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<P, ExitCode> {
-    let all = std::iter::once(OsString::from(program)).chain(args);
-    P::try_parse_from(all).map_err(|error| {
-        if !error.use_stderr() {
-            // Help and version go to standard output; nobody is left to tell when that is closed.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("{program}: {}", one_line(&error));
-        ExitCode::from(WRONG_USAGE)
-    })
+    let mut all: Vec<OsString> = std::iter::once(OsString::from(program)).chain(args).collect();
+    let mut command = P::command().name(program);
+    let mut matches = try_matches(program, &command, &all)?;
+    if let Some(path) = matches.get_one::<PathBuf>("config") {
+        let more = config::arguments(path, &command, &matches).map_err(|error| wrong(program, &error))?;
+        all.splice(1..1, more);
+        matches = try_matches(program, &command, &all)?;
+    }
+    P::from_arg_matches(&matches).map_err(|error| refused(program, &error.format(&mut command)))
+}
+
+fn try_matches(program: &str, command: &clap::Command, all: &[OsString]) -> Result<ArgMatches, ExitCode> {
+    command.clone().try_get_matches_from(all).map_err(|error| refused(program, &error))
+}
+
+fn refused(program: &str, error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help and version go to standard output; nobody is left to tell when that is closed.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    wrong(program, &one_line(error))
+}
+
+/// Says what is wrong with the usage; the result is the exit status for it.
+pub(super) fn wrong(program: &str, what: &str) -> ExitCode {
+    eprintln!("{program}: {what}");
+    ExitCode::from(WRONG_USAGE)
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.

@@ -101,7 +101,7 @@ pub(super) fn close_gently(stream: &Stream) {
 /// Closes a connection so that the peer sees a failure, not the end of an answer, where its kind of socket can say so.
 pub(super) fn close_broken(stream: &Stream) {
     if let Stream::Tcp(stream) = stream {
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
         // Without it the close is an ordinary one: nothing more can be done.
         let _ = nix::sys::socket::setsockopt(&stream.as_fd(), nix::sys::socket::sockopt::Linger, &at_once);
     }

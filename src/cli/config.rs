@@ -1,0 +1,60 @@
+//! The configuration file: each flag is a key, and flags win.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+use toml::{Table, Value};
+
+/// The settings of the file at `path` that the command line does not have, as arguments.
+///
+/// # Errors
+/// One line that names the file, and the key or the place.
+pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> Result<Vec<OsString>, String> {
+    let named = |what: String| format!("--config {}: {what}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| named(format!("cannot be read: {error}")))?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| named(place(&text, &error)))?;
+    let mut arguments = Vec::new();
+    for (key, value) in table {
+        let known =
+            command.get_arguments().find(|argument| argument.get_id().as_str().replace('_', "-") == key);
+        let Some(known) = known.filter(|_| key != "config") else {
+            return Err(named(format!(
+                "there is no setting \"{key}\"; see --help for the flags, which are the keys"
+            )));
+        };
+        if given.value_source(known.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            continue;
+        }
+        for text in texts(&value)
+            .ok_or_else(|| named(format!("\"{key}\" wants a text, a number or a list of them")))?
+        {
+            match known.get_long() {
+                Some(long) => arguments.push(format!("--{long}={text}").into()),
+                None => arguments.push(text.into()),
+            }
+        }
+    }
+    Ok(arguments)
+}
+
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message().replace('\n', "; "))
+}
+
+/// A value as the texts that a flag would be given; `None` for what no flag takes.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(number) => Some(vec![number.to_string()]),
+        Value::Array(values) => {
+            let each: Option<Vec<Vec<String>>> = values.iter().map(texts).collect();
+            each.map(|each| each.concat())
+        }
+        _ => None,
+    }
+}

@@ -1,3 +1,5 @@
 //! The one integration test binary.
 
 mod oracle;
+#[cfg(windows)]
+mod windows;

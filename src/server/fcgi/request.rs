@@ -176,6 +176,9 @@ impl<'s> Incoming<'s> {
         loop {
             let Some(current) = &mut self.current else { return Ok(None) };
             let count = current.gathered.len();
+            if let Err(error) = check_body(count as u64, self.settings) {
+                return Ok(Some(error));
+            }
             if current.body_whole {
                 let short = length.is_some() && count < enough;
                 return Ok(short.then(|| body_too_short(count)));

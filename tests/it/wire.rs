@@ -1,0 +1,173 @@
+//! Servers in this process, and raw peers that talk to them.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gatewright::app::Application;
+use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, Role, Stream, encode};
+use gatewright::server::{Address, Protocol, Server, Settings, SocketRights, Stop};
+
+/// No test waits longer for a peer; none should come near it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a socket file of its own, stopped and awaited when dropped.
+pub struct Running {
+    pub path: PathBuf,
+    stop: Stop,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Running {
+    pub fn start(protocol: Protocol, app: impl Application + 'static) -> Self {
+        Self::with(protocol, app, |_| ())
+    }
+
+    pub fn with(
+        protocol: Protocol,
+        app: impl Application + 'static,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("gatewright-{}-{count}.sock", std::process::id()));
+        let mut server = Server::new(protocol);
+        change(&mut server.settings);
+        server.bind(&Address::Unix(path.clone()), &SocketRights::default()).unwrap();
+        let stop = Stop::new();
+        let (ours, app) = (stop.clone(), Arc::new(app));
+        let thread = std::thread::spawn(move || server.serve(app, &ours));
+        Self { path, stop, thread: Some(thread) }
+    }
+
+    pub fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends bytes, ends the sending side, and reads all that comes back.
+    pub fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // A server that refuses early may close before it has read everything.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+        assert!(!self.path.exists(), "the socket file is gone with its server");
+    }
+}
+
+/// A FastCGI request, record by record.
+#[derive(Clone)]
+pub struct Request<'a> {
+    pub id: u16,
+    pub role: Role,
+    pub keep_conn: bool,
+    pub params: Vec<(&'a str, &'a str)>,
+    pub body: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    pub fn new(params: &[(&'a str, &'a str)], body: &'a [u8]) -> Self {
+        Self { id: 1, role: Role::RESPONDER, keep_conn: true, params: params.to_vec(), body }
+    }
+
+    pub fn head(&self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        encode::begin_request(&mut wire, self.id, self.role, self.keep_conn);
+        let pairs = self.params.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        encode::params(&mut wire, self.id, pairs).unwrap();
+        wire
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut wire = self.head();
+        encode::stream(&mut wire, Stream::Stdin, self.id, self.body);
+        encode::stream_end(&mut wire, Stream::Stdin, self.id);
+        wire
+    }
+}
+
+/// What came back for one request.
+#[derive(Default, PartialEq, Eq)]
+pub struct Answer {
+    pub id: u16,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub status: Option<ProtocolStatus>,
+}
+
+/// Texts, and the beginning of long ones only.
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let short = |bytes: &[u8]| bytes[..bytes.len().min(300)].escape_ascii().to_string();
+        let (stdout, stderr) = (short(&self.stdout), short(&self.stderr));
+        write!(f, "Answer {} {:?} stdout \"{stdout}\" stderr \"{stderr}\"", self.id, self.status)
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Decodes a whole answer stream; requests may be several.
+pub fn answers(bytes: &[u8]) -> Vec<Answer> {
+    let (mut decoder, mut input, mut all, mut current) =
+        (ResponseDecoder::new(), bytes, Vec::new(), Answer::default());
+    while let Some(event) = decoder.decode(&mut input).unwrap() {
+        take(&mut current, event, &mut all);
+    }
+    if current != Answer::default() {
+        all.push(current);
+    }
+    all
+}
+
+/// Reads answers until `count` are complete.
+pub fn read_answers(stream: &mut UnixStream, count: usize) -> Vec<Answer> {
+    let (mut decoder, mut all, mut current) = (ResponseDecoder::new(), Vec::new(), Answer::default());
+    let mut block = [0; 4096];
+    while all.len() < count {
+        let length = stream.read(&mut block).unwrap();
+        assert!(length > 0, "the connection ended after {} of {count} answers, in {current:?}", all.len());
+        let mut input = &block[..length];
+        while let Some(event) = decoder.decode(&mut input).unwrap() {
+            take(&mut current, event, &mut all);
+        }
+    }
+    all
+}
+
+fn take(current: &mut Answer, event: ResponseEvent<'_>, all: &mut Vec<Answer>) {
+    match event {
+        ResponseEvent::Stdout { id, data } => {
+            current.id = id;
+            current.stdout.extend_from_slice(data);
+        }
+        ResponseEvent::Stderr { data, .. } => current.stderr.extend_from_slice(data),
+        ResponseEvent::EndRequest { id, protocol_status, .. } => {
+            (current.id, current.status) = (id, Some(protocol_status));
+            all.push(std::mem::take(current));
+        }
+        _ => {}
+    }
+}

@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod fcgi;
+#[cfg(unix)]
+mod interop;
 mod oracle;
 #[cfg(unix)]
 mod scgi;

@@ -14,21 +14,21 @@ use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, Ro
 use gatewright::server::{Address, Protocol, Server, Settings, SocketRights, Stop};
 
 /// No test waits longer for a peer; none should come near it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on a socket file of its own, stopped and awaited when dropped.
-pub struct Running {
-    pub path: PathBuf,
+pub(crate) struct Running {
+    pub(crate) path: PathBuf,
     stop: Stop,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Running {
-    pub fn start(protocol: Protocol, app: impl Application + 'static) -> Self {
+    pub(crate) fn start(protocol: Protocol, app: impl Application + 'static) -> Self {
         Self::with(protocol, app, |_| ())
     }
 
-    pub fn with(
+    pub(crate) fn with(
         protocol: Protocol,
         app: impl Application + 'static,
         change: impl FnOnce(&mut Settings),
@@ -45,7 +45,7 @@ impl Running {
         Self { path, stop, thread: Some(thread) }
     }
 
-    pub fn connect(&self) -> UnixStream {
+    pub(crate) fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -53,7 +53,7 @@ impl Running {
     }
 
     /// Sends bytes, ends the sending side, and reads all that comes back.
-    pub fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         // A server that refuses early may close before it has read everything.
         let _ = stream.write_all(bytes);
@@ -76,20 +76,20 @@ impl Drop for Running {
 
 /// A FastCGI request, record by record.
 #[derive(Clone)]
-pub struct Request<'a> {
-    pub id: u16,
-    pub role: Role,
-    pub keep_conn: bool,
-    pub params: Vec<(&'a str, &'a str)>,
-    pub body: &'a [u8],
+pub(crate) struct Request<'a> {
+    pub(crate) id: u16,
+    pub(crate) role: Role,
+    pub(crate) keep_conn: bool,
+    pub(crate) params: Vec<(&'a str, &'a str)>,
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> Request<'a> {
-    pub fn new(params: &[(&'a str, &'a str)], body: &'a [u8]) -> Self {
+    pub(crate) fn new(params: &[(&'a str, &'a str)], body: &'a [u8]) -> Self {
         Self { id: 1, role: Role::RESPONDER, keep_conn: true, params: params.to_vec(), body }
     }
 
-    pub fn head(&self) -> Vec<u8> {
+    pub(crate) fn head(&self) -> Vec<u8> {
         let mut wire = Vec::new();
         encode::begin_request(&mut wire, self.id, self.role, self.keep_conn);
         let pairs = self.params.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
@@ -97,7 +97,7 @@ impl<'a> Request<'a> {
         wire
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut wire = self.head();
         encode::stream(&mut wire, Stream::Stdin, self.id, self.body);
         encode::stream_end(&mut wire, Stream::Stdin, self.id);
@@ -107,11 +107,11 @@ impl<'a> Request<'a> {
 
 /// What came back for one request.
 #[derive(Default, PartialEq, Eq)]
-pub struct Answer {
-    pub id: u16,
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub status: Option<ProtocolStatus>,
+pub(crate) struct Answer {
+    pub(crate) id: u16,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) status: Option<ProtocolStatus>,
 }
 
 /// Texts, and the beginning of long ones only.
@@ -124,13 +124,13 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
 /// Decodes a whole answer stream; requests may be several.
-pub fn answers(bytes: &[u8]) -> Vec<Answer> {
+pub(crate) fn answers(bytes: &[u8]) -> Vec<Answer> {
     let (mut decoder, mut input, mut all, mut current) =
         (ResponseDecoder::new(), bytes, Vec::new(), Answer::default());
     while let Some(event) = decoder.decode(&mut input).unwrap() {
@@ -143,7 +143,7 @@ pub fn answers(bytes: &[u8]) -> Vec<Answer> {
 }
 
 /// Reads answers until `count` are complete.
-pub fn read_answers(stream: &mut UnixStream, count: usize) -> Vec<Answer> {
+pub(crate) fn read_answers(stream: &mut UnixStream, count: usize) -> Vec<Answer> {
     let (mut decoder, mut all, mut current) = (ResponseDecoder::new(), Vec::new(), Answer::default());
     let mut block = [0; 4096];
     while all.len() < count {

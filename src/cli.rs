@@ -1,10 +1,14 @@
-//! The binaries: flags → settings → run. Each is one line in `bin/`.
+//! The programs: flags → settings → run. Each binary is one line in `bin/`; [`run`] makes such a program of any
+//! application.
 
 mod app;
 pub mod cgi;
 mod config;
 #[cfg(unix)]
 mod logger;
+mod own;
 #[cfg(unix)]
 pub mod serve;
 mod usage;
+
+pub use own::run;

@@ -9,6 +9,7 @@ use clap::Parser;
 
 use super::app::{self, App};
 use super::usage;
+use crate::app::Application;
 use crate::environ::{Known, Vars, read_environ};
 use crate::handlers::{BaseHandler, Cgi, End, IisCgi, Outcome, capture_panics};
 
@@ -55,8 +56,7 @@ fn parse_front(text: &str) -> Result<Front, String> {
 /// Runs the program: exit status 0 for an answered request, 1 for one that could not be, 2 for wrong usage.
 pub fn main() -> ExitCode {
     let environ = read_environ();
-    let under_web_server = environ.known(Known::GatewayInterface).is_some();
-    if !under_web_server && environ.known(Known::RequestMethod).is_none() && io::stdin().is_terminal() {
+    if !is_request(&environ) && io::stdin().is_terminal() {
         let given = std::env::args_os().len() > 1;
         if let (true, Err(exit)) = (given, arguments(&environ)) {
             return exit;
@@ -73,17 +73,31 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the process environment is a CGI request.
+pub(super) fn is_request(environ: &Vars) -> bool {
+    environ.known(Known::GatewayInterface).is_some() || environ.known(Known::RequestMethod).is_some()
+}
+
 fn serve(environ: Vars, arguments: &Arguments) -> ExitCode {
-    capture_panics();
     let iis = match arguments.front {
         Front::Iis => true,
         Front::None => false,
         Front::Auto => is_iis(&environ),
     };
-    let application = arguments.app.clone().unwrap_or_default().open();
+    answer(environ, iis, &*arguments.app.clone().unwrap_or_default().open())
+}
+
+/// Answers the request of an application of the program's own.
+pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
+    let iis = is_iis(&environ);
+    answer(environ, iis, application)
+}
+
+fn answer(environ: Vars, iis: bool, application: &dyn Application) -> ExitCode {
+    capture_panics();
     let outcome = match iis {
-        true => IisCgi::with_environ(environ).run(&application),
-        false => Cgi::with_environ(environ).run(&application),
+        true => IisCgi::with_environ(environ).run(application),
+        false => Cgi::with_environ(environ).run(application),
     };
     status(&outcome)
 }

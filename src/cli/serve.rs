@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::app::{self, App};
 use super::{logger, usage};
+use crate::app::Application;
 use crate::handlers::capture_panics;
 use crate::server::{Address, Protocol, Server, SocketRights, Stop};
 
@@ -21,6 +23,19 @@ struct Arguments {
     /// The application: demo
     #[arg(value_name = "APP", value_parser = app::parse)]
     app: Option<App>,
+    #[command(flatten)]
+    sockets: Sockets,
+}
+
+/// Serves this application to a web server.
+#[derive(Parser, Debug)]
+struct OwnArguments {
+    #[command(flatten)]
+    sockets: Sockets,
+}
+
+#[derive(clap::Args, Debug)]
+struct Sockets {
     /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000 or tcp:host:port; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
     socket: Vec<Address>,
@@ -64,26 +79,37 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 
 /// Runs `fcgi-gateway`.
 pub fn fcgi() -> ExitCode {
-    main("fcgi-gateway", Protocol::FastCgi)
+    gateway("fcgi-gateway", Protocol::FastCgi)
 }
 
 /// Runs `scgi-gateway`.
 pub fn scgi() -> ExitCode {
-    main("scgi-gateway", Protocol::Scgi)
+    gateway("scgi-gateway", Protocol::Scgi)
 }
 
-fn main(program: &'static str, protocol: Protocol) -> ExitCode {
-    let arguments: Arguments = match usage::parse(program, std::env::args_os().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(exit) => return exit,
-    };
-    if arguments.socket.is_empty() {
-        let example = format!("{program} --socket unix:/run/app.sock demo");
+fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
+    match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
+        Ok(Arguments { app, sockets }) => serve(program, protocol, sockets, app.unwrap_or_default().open()),
+        Err(exit) => exit,
+    }
+}
+
+/// Serves an application of the program's own, with the arguments behind its name for the protocol.
+pub(super) fn own(program: &'static str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
+    match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
+        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, app),
+        Err(exit) => exit,
+    }
+}
+
+fn serve(program: &'static str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+    if sockets.socket.is_empty() {
+        let example = format!("{program} --socket unix:/run/app.sock");
         return usage::wrong(program, &format!("--socket is missing: say where to listen, as in {example}"));
     }
     logger::install(program);
     capture_panics();
-    match run(protocol, arguments) {
+    match run(protocol, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{program}: {error:#}");
@@ -92,16 +118,13 @@ fn main(program: &'static str, protocol: Protocol) -> ExitCode {
     }
 }
 
-fn run(protocol: Protocol, arguments: Arguments) -> anyhow::Result<()> {
-    let rights = SocketRights {
-        mode: arguments.socket_mode,
-        owner: arguments.socket_owner,
-        group: arguments.socket_group,
-    };
+fn run(protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> anyhow::Result<()> {
+    let Sockets { socket, socket_mode: mode, socket_owner: owner, socket_group: group, config: _ } = sockets;
+    let rights = SocketRights { mode, owner, group };
     let stop = Stop::new();
     let signals = block_signals().context("cannot receive signals")?;
     let mut server = Server::new(protocol);
-    for address in &arguments.socket {
+    for address in &socket {
         let listener = server.bind(address, &rights).context("--socket")?;
         log::info!("listening on {}{}", listener.description(), listener.rights());
         if let Some(hint) = listener.hint() {
@@ -112,7 +135,7 @@ fn run(protocol: Protocol, arguments: Arguments) -> anyhow::Result<()> {
         log::warn!("running as root: start it as a user that may do no more than it needs");
     }
     watch_signals(signals, stop.clone()).context("cannot start a thread")?;
-    server.serve(arguments.app.unwrap_or_default().open(), &stop)?;
+    server.serve(app, &stop)?;
     Ok(())
 }
 

@@ -1,0 +1,52 @@
+//! The `main` of a program with one application: one binary for every gateway.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{cgi, usage};
+use crate::app::Application;
+use crate::environ::read_environ;
+
+/// Runs an application as whatever the program was started as; the result is the exit status.
+///
+/// - Started by a web server as a CGI program, it answers that request, under IIS too. The command line is not looked
+///   at: a client may have written it (RFC 3875, section 4.4).
+/// - `PROGRAM fcgi --socket ADDR` serves FastCGI, `PROGRAM scgi --socket ADDR` SCGI, with the flags of `fcgi-gateway`.
+/// - Else it says how it is started.
+///
+/// ```no_run
+/// use gatewright::app::{AppResult, Responder};
+/// use gatewright::environ::Environ;
+///
+/// fn hello(_: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+///     respond.start("200 OK", [("Content-Type", "text/plain")])?.send("Hello, world!\n")
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     gatewright::cli::run(hello)
+/// }
+/// ```
+pub fn run(app: impl Application + 'static) -> ExitCode {
+    let environ = read_environ();
+    if cgi::is_request(&environ) {
+        return cgi::own(environ, &app);
+    }
+    let app: Arc<dyn Application> = Arc::new(app);
+    match std::env::args_os().nth(1) {
+        #[cfg(unix)]
+        Some(word) if word == "fcgi" => super::serve::own("fcgi", crate::server::Protocol::FastCgi, app),
+        #[cfg(unix)]
+        Some(word) if word == "scgi" => super::serve::own("scgi", crate::server::Protocol::Scgi, app),
+        _ => explain(),
+    }
+}
+
+fn explain() -> ExitCode {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let path =
+        std::path::Path::new(&path).file_name().unwrap_or("PROGRAM".as_ref()).to_string_lossy().into_owned();
+    let ways = format!(
+        "start it as {path} fcgi --socket ADDR or {path} scgi --socket ADDR, or let a web server run it as CGI"
+    );
+    usage::wrong(&path, &ways)
+}

@@ -52,5 +52,5 @@ impl<A: Application> Application for Counted<A> {
 }
 
 fn main() -> std::process::ExitCode {
-    gatewright::cli::run(Counted(gatewright::app::app(demo_app)))
+    gatewright::cli::run(Counted(demo_app))
 }

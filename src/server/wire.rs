@@ -29,11 +29,13 @@ pub(super) struct Incoming<'s> {
     start: usize,
     end: usize,
     timeout: Option<Duration>,
+    /// When the head that is being received must be whole.
+    head_until: Option<Instant>,
 }
 
 impl<'s> Incoming<'s> {
     pub(super) fn new(stream: &'s Stream, settings: &'s Settings) -> Self {
-        Self { stream, settings, block: vec![0; BLOCK], start: 0, end: 0, timeout: None }
+        Self { stream, settings, block: vec![0; BLOCK], start: 0, end: 0, timeout: None, head_until: None }
     }
 
     /// What is there.
@@ -48,9 +50,12 @@ impl<'s> Incoming<'s> {
 
     /// Waits for more, when all that was there is used; `false` at the end of the input.
     pub(super) fn read_more(&mut self, patience: Patience) -> io::Result<bool> {
+        if patience != Patience::Head {
+            self.head_until = None;
+        }
         let timeout = match patience {
             Patience::Idle => None,
-            Patience::Head => Some(self.settings.head_timeout),
+            Patience::Head => Some(self.left_for_head()?),
             Patience::Body => Some(self.settings.body_timeout),
         };
         if timeout != self.timeout {
@@ -70,6 +75,20 @@ impl<'s> Incoming<'s> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+impl Incoming<'_> {
+    /// A head has one time-out for the whole of it, however its bytes trickle in.
+    fn left_for_head(&mut self) -> io::Result<Duration> {
+        let now = Instant::now();
+        let until = *self.head_until.get_or_insert(now + self.settings.head_timeout);
+        match until.saturating_duration_since(now) {
+            Duration::ZERO => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head took too long"))
+            }
+            left => Ok(left),
         }
     }
 }

@@ -11,3 +11,4 @@ mod scgi;
 mod windows;
 #[cfg(unix)]
 mod wire;
+mod servers;

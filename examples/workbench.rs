@@ -1,0 +1,151 @@
+//! An application to try gateways and web servers with: each path does one thing that goes wrong somewhere.
+//!
+//! ```text
+//! workbench                  as a CGI program
+//! workbench fcgi ADDR        as a FastCGI responder, on a --socket address such as unix:/run/app.sock or 127.0.0.1:9000
+//! workbench scgi ADDR        as an SCGI server
+//! ```
+//!
+//! | PATH_INFO | answer |
+//! |---|---|
+//! | `/echo` | the request's body, piece by piece as it comes |
+//! | `/big?bytes=N` | N bytes with a Content-Length, in pieces: lines that say where they stand |
+//! | `/headers` | repeated headers |
+//! | `/fail-before`, `/panic-before` | none: an error, or a panic, before any output |
+//! | `/fail-after?bytes=N`, `/panic-after?bytes=N` | the same after N bytes of `/big`; `&length=L` promises L |
+//! | anything else | the environment, a line `NAME=value` for each variable, with `%XX` for what is not plain ASCII |
+//!
+//! A socket file belongs to the group that WORKBENCH_SOCKET_GROUP names, so that a web server can be let in.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use gatewright::app::{AppResult, Responder};
+use gatewright::environ::Environ;
+use gatewright::handlers::{BaseHandler, Cgi, capture_panics};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+fn main() -> ExitCode {
+    capture_panics();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        // A web server may put words of the query here; without a socket they mean nothing.
+        _ if std::env::var_os("GATEWAY_INTERFACE").is_some() => cgi(),
+        [] => cgi(),
+        [protocol, address] => serve::serve(protocol, address),
+        _ => {
+            eprintln!("workbench: write workbench, workbench fcgi ADDR or workbench scgi ADDR");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn cgi() -> ExitCode {
+    Cgi::new().run(&workbench);
+    ExitCode::SUCCESS
+}
+
+fn workbench(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let path = environ.path_info().to_owned();
+    let first = path.split(|byte| *byte == b'/').nth(1).unwrap_or_default();
+    match first {
+        b"echo" => echo(environ, respond),
+        b"big" => big(environ, respond),
+        b"headers" => headers(respond),
+        b"fail-before" => Err("failed before any output".into()),
+        b"panic-before" => panic!("panicked before any output"),
+        b"fail-after" => {
+            begin(environ, respond)?;
+            Err("failed after some output".into())
+        }
+        b"panic-after" => {
+            begin(environ, respond)?;
+            panic!("panicked after some output");
+        }
+        _ => environment(environ, respond),
+    }
+}
+
+/// What a line of the environment shows as `%XX`: everything but printable ASCII, and `%` itself.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+fn environment(environ: &Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let mut text = String::new();
+    let mut line = |name: &[u8], value: &[u8]| {
+        text.extend(percent_encode(name, ESCAPED));
+        text.push('=');
+        text.extend(percent_encode(value, ESCAPED));
+        text.push('\n');
+    };
+    environ.vars.iter().for_each(|(name, value)| line(name, value));
+    let wsgi = &environ.wsgi;
+    line(b"wsgi.url_scheme", environ.url_scheme().as_bytes());
+    line(b"wsgi.multithread", wsgi.multithread.to_string().as_bytes());
+    line(b"wsgi.multiprocess", wsgi.multiprocess.to_string().as_bytes());
+    line(b"wsgi.run_once", wsgi.run_once.to_string().as_bytes());
+    respond.start("200 OK", [("Content-Type", "text/plain; charset=us-ascii")])?.send(text)
+}
+
+fn echo(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let mut body = respond.start("200 OK", [("Content-Type", "application/octet-stream")])?;
+    io::copy(&mut environ.input, &mut body)?;
+    Ok(())
+}
+
+fn big(environ: &Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let bytes = number(environ, "bytes").unwrap_or(10 * 1024 * 1024);
+    let length = bytes.to_string();
+    let headers = [("Content-Type", "text/plain"), ("Content-Length", length.as_str())];
+    let mut body = respond.start("200 OK", headers)?;
+    write_lines(&mut body, bytes)
+}
+
+fn headers(respond: Responder<'_>) -> AppResult {
+    let headers = [
+        ("Content-Type", "text/plain"),
+        ("Set-Cookie", "first=1"),
+        ("X-Twice", "b"),
+        ("Set-Cookie", "second=2; Path=/"),
+        ("X-Twice", "a"),
+        ("Set-Cookie", "first=3"),
+    ];
+    respond.start("200 OK", headers)?.send("see the headers\n")
+}
+
+/// Starts an answer, sends some of it, and leaves it there.
+fn begin(environ: &Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let bytes = number(environ, "bytes").unwrap_or(100_000);
+    let length = number(environ, "length").map(|length| length.to_string());
+    let mut headers = vec![("Content-Type", "text/plain")];
+    headers.extend(length.as_deref().map(|length| ("Content-Length", length)));
+    let mut body = respond.start("200 OK", headers)?;
+    write_lines(&mut body, bytes)?;
+    Ok(body.flush()?)
+}
+
+/// Writes `bytes` bytes: lines of 16, each with its own offset, so that a piece lost, doubled or moved shows.
+fn write_lines(out: &mut impl Write, bytes: u64) -> AppResult {
+    const LINES: u64 = 512;
+    let mut at = 0;
+    while at < bytes {
+        let piece: String = (0..LINES).map(|line| format!("{:015x}\n", at + 16 * line)).collect();
+        let wanted = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(piece.len());
+        out.write_all(&piece.as_bytes()[..wanted])?;
+        at += wanted as u64;
+    }
+    Ok(())
+}
+
+/// The number that the query gives to `name`.
+fn number(environ: &Environ<'_>, name: &str) -> Option<u64> {
+    let query = std::str::from_utf8(environ.query_string()).ok()?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+}
+
+mod serve {
+    use super::*;
+
+    pub(super) fn serve(_protocol: &str, _address: &str) -> ExitCode {
+        todo!()
+    }
+}

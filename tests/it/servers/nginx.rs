@@ -1,0 +1,1 @@
+//! nginx before FastCGI and SCGI gateways.

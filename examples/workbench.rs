@@ -32,7 +32,13 @@ fn main() -> ExitCode {
         // A web server may put words of the query here; without a socket they mean nothing.
         _ if std::env::var_os("GATEWAY_INTERFACE").is_some() => cgi(),
         [] => cgi(),
-        [protocol, address] => serve::serve(protocol, address),
+        [protocol, address] => match serve(protocol, address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("workbench: {error}");
+                ExitCode::FAILURE
+            }
+        },
         _ => {
             eprintln!("workbench: write workbench, workbench fcgi ADDR or workbench scgi ADDR");
             ExitCode::from(2)
@@ -142,10 +148,23 @@ fn number(environ: &Environ<'_>, name: &str) -> Option<u64> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
-mod serve {
-    use super::*;
+#[cfg(unix)]
+fn serve(protocol: &str, address: &str) -> Result<(), gatewright::error::BoxError> {
+    use gatewright::server::{Protocol, Server, SocketRights, Stop};
 
-    pub(super) fn serve(_protocol: &str, _address: &str) -> ExitCode {
-        todo!()
-    }
+    let protocol = match protocol {
+        "fcgi" => Protocol::FastCgi,
+        "scgi" => Protocol::Scgi,
+        _ => return Err("the protocol is fcgi or scgi".into()),
+    };
+    let group = std::env::var("WORKBENCH_SOCKET_GROUP").ok();
+    let rights = SocketRights { group, ..SocketRights::default() };
+    let mut server = Server::new(protocol);
+    server.bind(&address.parse()?, &rights)?;
+    Ok(server.serve(std::sync::Arc::new(workbench), &Stop::new())?)
+}
+
+#[cfg(not(unix))]
+fn serve(_protocol: &str, _address: &str) -> Result<(), gatewright::error::BoxError> {
+    Err("sockets are served on Unix only".into())
 }

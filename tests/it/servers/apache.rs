@@ -30,7 +30,7 @@ pub(crate) fn start(starts: Starts, program: &Path, directives: &str) -> Site {
     config += &format!(
         "ServerRoot \"{root}\"\nDefaultRuntimeDir \"{root}/run\"\nPidFile \"{root}/run/apache.pid\"\n\
          ServerName localhost\nListen 127.0.0.1:{port}\nDocumentRoot \"{root}/docroot\"\n\
-         ErrorLog \"{root}/error.log\"\nLogLevel info\nScriptAlias /app \"{script}\"\n{directives}\n",
+         ErrorLog \"{root}/errors.log\"\nLogLevel info\nScriptAlias /app \"{script}\"\n{directives}\n",
         root = folder.root().display(),
         script = script.display(),
     );
@@ -42,7 +42,7 @@ pub(crate) fn start(starts: Starts, program: &Path, directives: &str) -> Site {
     }
     let config = folder.write("apache.conf", config);
     let mut server = Process::start(&folder, "apache", &apache, |command| {
-        command.arg("-f").arg(&config).args(["-D", "FOREGROUND"]).env_remove("QUERY_STRING");
+        command.arg("-f").arg(&config).args(["-D", "FOREGROUND"]);
     });
     server.ready_when(|| answers(port));
     Site { port, server, gateway: None, folder }

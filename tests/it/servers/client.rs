@@ -131,7 +131,10 @@ pub(crate) fn read_answer(from: &mut impl BufRead, to_head: bool) -> io::Result<
         headers.push((name, line[colon + 1..].trim_ascii().to_vec()));
     }
     let mut answer = Answer { status, headers, body: Vec::new(), whole: true };
-    if !to_head && status != 204 && status != 304 {
+    if to_head || status == 204 || status == 304 {
+        // Nothing may follow, and the connection is for this request only.
+        until_cut(from.read_to_end(&mut answer.body))?;
+    } else {
         read_body(from, &mut answer)?;
     }
     Ok(answer)

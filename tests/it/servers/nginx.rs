@@ -1,1 +1,141 @@
 //! nginx before FastCGI and SCGI gateways.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::harness::{Folder, Process, answers, free_port, installed, is_root, program};
+use super::site::Site;
+
+/// What nginx and the gateway speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    FastCgi,
+    Scgi,
+}
+
+/// Over what they speak it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Unix,
+    Tcp,
+}
+
+/// A connection's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) protocol: Protocol,
+    pub(crate) over: Over,
+    /// Whether nginx keeps connections for the next request.
+    pub(crate) kept: bool,
+}
+
+impl Link {
+    pub(crate) const fn new(protocol: Protocol, over: Over) -> Self {
+        Self { protocol, over, kept: false }
+    }
+
+    /// The same, with connections kept.
+    pub(crate) const fn kept(self) -> Self {
+        Self { kept: true, ..self }
+    }
+}
+
+/// An address for a gateway to listen on.
+#[derive(Clone, Debug)]
+pub(crate) enum Socket {
+    Unix(PathBuf),
+    Tcp(u16),
+}
+
+impl Socket {
+    pub(crate) fn new(folder: &Folder, over: Over) -> Self {
+        match over {
+            Over::Unix => Socket::Unix(folder.path("app.sock")),
+            Over::Tcp => Socket::Tcp(free_port()),
+        }
+    }
+
+    /// As the gateways and nginx write it.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Socket::Unix(path) => format!("unix:{}", path.display()),
+            Socket::Tcp(port) => format!("127.0.0.1:{port}"),
+        }
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        match self {
+            Socket::Unix(path) => UnixStream::connect(path).is_ok(),
+            Socket::Tcp(port) => answers(*port),
+        }
+    }
+}
+
+/// What stands in the location for the application when the administrator has thought about it.
+pub(crate) fn careful_location(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::FastCgi => {
+            "location /app {\n include /etc/nginx/fastcgi_params;\n fastcgi_split_path_info ^(/app)(/.*|)$;\n \
+             fastcgi_param PATH_INFO $fastcgi_path_info;\n @pass;\n}\n"
+        }
+        Protocol::Scgi => {
+            "location ~ ^/app(?<rest>/.*|)$ {\n include /etc/nginx/scgi_params;\n scgi_param SCRIPT_NAME /app;\n \
+             scgi_param PATH_INFO $rest;\n @pass;\n}\n"
+        }
+    }
+}
+
+/// Starts `workbench` and nginx before it, with a location in which `@pass` stands for the hand-over.
+pub(crate) fn start(link: Link, location: &str) -> Site {
+    let nginx = installed("nginx");
+    let folder = Folder::new();
+    let socket = Socket::new(&folder, link.over);
+    let gateway = start_gateway(&folder, &socket, link.protocol);
+    let port = free_port();
+    let config = folder.write("nginx.conf", config(&folder, port, link, &socket, location));
+    let mut server = Process::start(&folder, "nginx", &nginx, |command| {
+        command.arg("-p").arg(folder.root()).arg("-c").arg(&config).args(["-e", "stderr"]);
+    });
+    server.ready_when(|| answers(port));
+    Site { port, server, gateway: Some((gateway, socket)), folder }
+}
+
+fn start_gateway(folder: &Folder, socket: &Socket, protocol: Protocol) -> Process {
+    let mut gateway = Process::start(folder, "gateway", &program("workbench"), |command| {
+        let protocol = if protocol == Protocol::FastCgi { "fcgi" } else { "scgi" };
+        command.arg(protocol).arg(socket.address());
+        if is_root() {
+            command.env("WORKBENCH_SOCKET_GROUP", "www-data");
+        }
+    });
+    gateway.ready_when(|| socket.is_served());
+    gateway
+}
+
+fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &str) -> String {
+    let name = if link.protocol == Protocol::FastCgi { "fastcgi" } else { "scgi" };
+    let (mut pass, mut keep) = (format!("{name}_pass gateway"), "");
+    if link.kept {
+        pass += &format!("; {name}_keep_conn on");
+        keep = " keepalive 8;";
+    }
+    let mut text = String::from("daemon off;\nworker_processes 1;\n");
+    if is_root() {
+        text += "user www-data;\n";
+    }
+    let root = folder.root().display();
+    text += &format!(
+        "pid {root}/nginx.pid;\nerror_log stderr info;\nevents {{ worker_connections 1024; }}\nhttp {{\n\
+         access_log off;\nclient_max_body_size 64m;\n"
+    );
+    for kind in ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"] {
+        text += &format!("{kind}_temp_path {root}/{kind};\n");
+    }
+    let upstream = socket.address();
+    text += &format!(
+        "upstream gateway {{ server {upstream};{keep} }}\nserver {{\nlisten 127.0.0.1:{port};\n\
+         server_name localhost;\n{location}}}\n}}\n",
+        location = location.replace("@pass", &pass),
+    );
+    text
+}

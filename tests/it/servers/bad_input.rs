@@ -1,0 +1,1 @@
+//! Malformed bytes on the sockets.

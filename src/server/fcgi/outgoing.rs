@@ -13,6 +13,8 @@ use crate::server::wire::send;
 
 /// Output leaves when it has grown so large.
 const GATHER: usize = 64 * 1024;
+/// A header of version 0, which there is none of.
+const NO_RECORD: [u8; HEADER_LEN] = [0; HEADER_LEN];
 /// What the buffer may keep between requests.
 const KEPT: usize = 2 * GATHER;
 
@@ -142,7 +144,12 @@ impl<'s> Outgoing<'s> {
                 self.open = None;
                 self.buffer.clear();
             }
-            _ => {}
+            _ => {
+                // An end of the connection alone is the end of the answer to nginx, unless it keeps connections; what
+                // is no record is a failure to every web server.
+                self.close_record();
+                self.buffer.extend_from_slice(&NO_RECORD);
+            }
         }
         let result = self.send();
         self.buffer.shrink_to(KEPT);

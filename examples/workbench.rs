@@ -8,7 +8,8 @@
 //!
 //! | PATH_INFO | answer |
 //! |---|---|
-//! | `/echo` | the request's body, piece by piece as it comes |
+//! | `/echo` | the request's body, once it is whole |
+//! | `/stream` | the same, piece by piece as it comes; web servers may not bear that with a large body |
 //! | `/big?bytes=N` | N bytes with a Content-Length, in pieces: lines that say where they stand |
 //! | `/headers` | repeated headers |
 //! | `/fail-before`, `/panic-before` | none: an error, or a panic, before any output |
@@ -17,7 +18,7 @@
 //!
 //! A socket file belongs to the group that WORKBENCH_SOCKET_GROUP names, so that a web server can be let in.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use gatewright::app::{AppResult, Responder};
@@ -56,6 +57,7 @@ fn workbench(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
     let first = path.split(|byte| *byte == b'/').nth(1).unwrap_or_default();
     match first {
         b"echo" => echo(environ, respond),
+        b"stream" => stream(environ, respond),
         b"big" => big(environ, respond),
         b"headers" => headers(respond),
         b"fail-before" => Err("failed before any output".into()),
@@ -93,6 +95,12 @@ fn environment(environ: &Environ<'_>, respond: Responder<'_>) -> AppResult {
 }
 
 fn echo(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let mut body = Vec::new();
+    environ.input.read_to_end(&mut body)?;
+    respond.start("200 OK", [("Content-Type", "application/octet-stream")])?.send(body)
+}
+
+fn stream(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
     let mut body = respond.start("200 OK", [("Content-Type", "application/octet-stream")])?;
     io::copy(&mut environ.input, &mut body)?;
     Ok(())

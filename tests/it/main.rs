@@ -7,8 +7,9 @@ mod interop;
 mod oracle;
 #[cfg(unix)]
 mod scgi;
+#[cfg(unix)]
+mod servers;
 #[cfg(windows)]
 mod windows;
 #[cfg(unix)]
 mod wire;
-mod servers;

@@ -40,6 +40,13 @@ macro_rules! behind {
                 a_malformed_content_length_is_refused,
                 many_requests_at_once,
             }
+
+            #[test]
+            #[ignore = "the web server stops sending the body when the answer begins, or reads no answer before the \
+                        body is sent: the gateway has to read ahead before its output leaves"]
+            fn a_mebibyte_streams_both_ways() {
+                cases::a_mebibyte_streams_both_ways(FRONT);
+            }
         }
     };
     (cases: $($case:ident,)*) => {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::harness::{Folder, Process, answers, free_port, installed, is_root};
+use super::cases::{assert_same, lines};
+use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
 use super::site::Site;
 
 /// Where Debian's packages have Apache's modules.
@@ -56,4 +57,65 @@ fn modules(starts: Starts) -> String {
     let common = ["authz_core", "alias", "env"];
     let load = |name: &&str| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n");
     starts.iter().chain(&common).map(load).collect()
+}
+
+/// A query without `=` reaches a CGI program as its command line: it must choose nothing there.
+#[test]
+fn a_query_is_never_taken_for_a_command_line() {
+    for starts in [Starts::Daemon, Starts::Itself] {
+        let site = start(starts, &program("cgi-gateway"), "");
+        for query in ["--help", "dir:/etc", "demo", "--front+iis", "--version", "-h", "--no-such-flag", "nonsense"] {
+            let answer = site.get(&format!("/x?{query}")).expect(200);
+            let text = String::from_utf8(answer.body).expect("a text of UTF-8");
+            assert!(text.starts_with("Hello world!\n\n"), "?{query}: {text}");
+            assert!(text.contains(&format!("QUERY_STRING = '{query}'\n")), "?{query}: {text}");
+            assert!(text.contains("PATH_INFO = '/x'\n"), "?{query}: {text}");
+        }
+    }
+}
+
+/// The demo behind Apache, and what the two variables of its configuration do.
+#[test]
+fn cgi_gateway_serves_the_demo() {
+    let site = start(Starts::Daemon, &program("cgi-gateway"), "SetEnv CGI_GATEWAY_APP demo");
+    let answer = site.get("/caf%C3%A9?a=b").expect(200);
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    let text = String::from_utf8(answer.body).expect("a text of UTF-8");
+    let (greeting, variables) = text.split_at(14);
+    assert_eq!(greeting, "Hello world!\n\n");
+    let names: Vec<&str> = variables.lines().filter_map(|line| line.split(" = ").next()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    for line in [
+        "CGI_GATEWAY_APP = 'demo'",
+        "GATEWAY_INTERFACE = 'CGI/1.1'",
+        "PATH_INFO = '/caf\u{c3}\u{a9}'",
+        "QUERY_STRING = 'a=b'",
+        "SCRIPT_NAME = '/app'",
+        "wsgi.multithread = False",
+        "wsgi.run_once = True",
+        "wsgi.url_scheme = 'http'",
+        "wsgi.version = (1, 0)",
+    ] {
+        assert!(variables.lines().any(|given| given == line), "{line} is missing in:\n{variables}");
+    }
+}
+
+/// A wrong setting of the administrator's is no answer, and its line is in the error log.
+#[test]
+fn a_wrong_application_is_named_in_the_error_log() {
+    let site = start(Starts::Daemon, &program("cgi-gateway"), "SetEnv CGI_GATEWAY_APP nonsense");
+    assert_eq!(site.get("/x").status, 500);
+    wait_until("the error log names it", || site.log().contains("CGI_GATEWAY_APP \"nonsense\""));
+}
+
+/// Since 2.4.59 Apache measures the answers of programs itself, so that a cut one looks whole: the administrator's
+/// choice, and why the other tests set `ap_trust_cgilike_cl`.
+#[test]
+fn without_trust_apache_hides_lengths_and_cuts() {
+    let site = start(Starts::Daemon, &program("workbench"), "");
+    let head = site.request("HEAD", "/big?bytes=100000").send(site.port).expect(200);
+    assert_eq!((head.header("content-length"), head.body.len()), (None, 0));
+    assert_same(&site.get("/big?bytes=100000").expect(200).body, &lines(100_000));
+    let cut = site.get("/fail-after?bytes=100000&length=200000").expect(200);
+    assert_same(&cut.body, &lines(100_000));
 }

@@ -1,1 +1,169 @@
-//! Flags.
+//! Flags, addresses and signals: what is said about them, and the exit status.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+
+use nix::sys::signal::Signal;
+
+use super::harness::{Folder, Process, answers, free_port, program};
+
+/// What a gateway wrote, and its exit status.
+struct Ended {
+    status: Option<i32>,
+    output: String,
+}
+
+#[track_caller]
+fn run(folder: &Folder, name: &str, arguments: &[&str]) -> Ended {
+    let mut process = Process::start(folder, name, &program(name), |command| {
+        command.args(arguments);
+    });
+    let status = process.wait().code();
+    Ended { status, output: process.log() }
+}
+
+/// Runs a gateway with wrong arguments: one line, which names what is wrong with which flag.
+#[track_caller]
+fn assert_refused(folder: &Folder, name: &str, arguments: &[&str], status: i32, named: &[&str]) {
+    let ended = run(folder, name, arguments);
+    let shown = format!("{name} {}: {}", arguments.join(" "), ended.output);
+    assert_eq!(ended.status, Some(status), "{shown}");
+    let told: Vec<&str> = ended.output.lines().filter(|line| !line.contains("running as root")).collect();
+    assert_eq!(told.len(), 1, "one line: {shown}");
+    assert!(told[0].starts_with(&format!("{name}: ")), "{shown}");
+    for text in named {
+        assert!(told[0].contains(text), "no {text} in {shown}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
+    let folder = Folder::new();
+    for gateway in ["fcgi-gateway", "scgi-gateway"] {
+        for (arguments, named) in [
+            (&[][..], &["--socket", "unix:/run/app.sock"][..]),
+            (&["demo"], &["--socket"]),
+            (&["--socket"], &["--socket"]),
+            (&["--socket", ""], &["--socket"]),
+            (&["--socket", "9000"], &["--socket", "127.0.0.1:9000"]),
+            (&["--socket", "localhost:9000"], &["--socket", "tcp:localhost:9000"]),
+            (&["--socket", "127.0.0.1:99999"], &["--socket", "99999"]),
+            (&["--socket", "::1:9000"], &["--socket", "[::1]:9000"]),
+            (&["--socket", "unix:"], &["--socket"]),
+            (&["--socket", "0.0.0.0:9000"], &["--socket", "127.0.0.1"]),
+            (&["--socket", "systemd"], &["--socket"]),
+            (&["--socket", "--help"], &["--socket"]),
+            (&["--socket", "/x.sock", "--socket-mode", "rw"], &["--socket-mode", "0660"]),
+            (&["--socket", "/x.sock", "--socket-mode", "1777"], &["--socket-mode"]),
+            (&["--socket", "/x.sock", "--no-such-flag"], &["--no-such-flag"]),
+            (&["--socket", "/x.sock", "--mount", "/a=demo"], &["--mount"]),
+            (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
+            (&["--socket", "/x.sock", "dir:/srv"], &["dir:/srv"]),
+            (&["--socket", "/x.sock", "nonsense"], &["nonsense"]),
+            (&["--socket", "/x.sock", "demo", "demo"], &["demo"]),
+            (&["--socket", "/x.sock", "line\nfeed"], &["line"]),
+        ] {
+            assert_refused(&folder, gateway, arguments, 2, named);
+        }
+    }
+    for (arguments, named) in [
+        (&["--no-such-flag"][..], &["--no-such-flag"][..]),
+        (&["--socket", "/x.sock"], &["--socket"]),
+        (&["--front", "nonsense"], &["--front"]),
+        (&["cgi:/srv"], &["cgi:/srv"]),
+        (&["nonsense"], &["nonsense"]),
+    ] {
+        assert_refused(&folder, "cgi-gateway", arguments, 2, named);
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let folder = Folder::new();
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+        let help = run(&folder, gateway, &["--help"]);
+        assert_eq!(help.status, Some(0), "{}", help.output);
+        assert!(help.output.contains("Usage:"), "{}", help.output);
+        let version = run(&folder, gateway, &["--version"]);
+        assert_eq!((version.status, version.output), (Some(0), format!("{gateway} {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+}
+
+#[test]
+fn a_socket_that_cannot_be_bound_is_named_with_the_reason_and_status_1() {
+    let folder = Folder::new();
+    let regular = folder.write("regular", "precious").display().to_string();
+    let missing = folder.path("missing/app.sock").display().to_string();
+    let long = folder.path(&"x".repeat(200)).display().to_string();
+    let port = free_port();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    let address = format!("127.0.0.1:{port}");
+    for gateway in ["fcgi-gateway", "scgi-gateway"] {
+        let refused = |address: &str, named: &[&str]| {
+            assert_refused(&folder, gateway, &["--socket", address], 1, named);
+        };
+        refused(&regular, &["--socket", &regular, "no socket"]);
+        refused(&missing, &["--socket", &missing, "No such file or directory"]);
+        refused(&long, &["--socket", &long]);
+        refused(&address, &["--socket", &address, "Address already in use"]);
+        let socket = folder.path("app.sock").display().to_string();
+        let owned = ["--socket", &socket, "--socket-owner", "no-such-user"];
+        assert_refused(&folder, gateway, &owned, 1, &["no-such-user"]);
+        assert!(!folder.path("app.sock").exists(), "nothing is left behind");
+    }
+    drop(taken);
+    assert_eq!(fs::read(folder.path("regular")).expect("it is still there"), b"precious");
+}
+
+#[test]
+fn a_live_socket_is_not_stolen_and_a_stale_one_is_replaced() {
+    let folder = Folder::new();
+    let path = folder.path("app.sock");
+    let text = path.display().to_string();
+    for gateway in ["fcgi-gateway", "scgi-gateway"] {
+        let live = UnixListener::bind(&path).expect("a free path");
+        assert_refused(&folder, gateway, &["--socket", &text], 1, &["--socket", &text, "another server"]);
+        drop(live);
+        assert!(path.exists(), "closing a listener leaves its file behind: it is stale now");
+        let mut process = serve(&folder, gateway, &["--socket", &text, "--socket-mode", "0600"]);
+        process.ready_when(|| std::os::unix::net::UnixStream::connect(&path).is_ok());
+        let metadata = fs::metadata(&path).expect("the socket file");
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+        // Two of our own are no different.
+        assert_refused(&folder, "fcgi-gateway", &["--socket", &text], 1, &["another server"]);
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+        assert!(!path.exists(), "its socket file is gone");
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_cleanly_on_every_socket() {
+    let folder = Folder::new();
+    let path = folder.path("app.sock");
+    for (gateway, signal) in [("fcgi-gateway", Signal::SIGTERM), ("scgi-gateway", Signal::SIGINT)] {
+        let port = free_port();
+        let (unix, tcp) = (path.display().to_string(), format!("127.0.0.1:{port}"));
+        let abstract_name = format!("unix:@gatewright-it-{}-{port}", std::process::id());
+        let all = ["--socket", &unix, "--socket", &tcp, "--socket", &abstract_name];
+        let mut process = serve(&folder, gateway, &all);
+        process.ready_when(|| path.exists() && answers(port));
+        for socket in [&unix, &tcp, &abstract_name] {
+            let socket = socket.trim_start_matches("unix:");
+            assert!(process.log().contains(socket), "no line for {socket}: {}", process.log());
+        }
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+        assert!(!path.exists(), "its socket file is gone");
+        assert!(!answers(port), "its port is free");
+    }
+}
+
+#[track_caller]
+fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
+    Process::start(folder, gateway, &program(gateway), |command| {
+        command.args(arguments).arg("demo");
+    })
+}

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use super::harness::{Folder, Process, answers, free_port, installed, is_root, program};
+use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
 use super::site::Site;
 
 /// What nginx and the gateway speak.
@@ -138,4 +138,51 @@ fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &st
         location = location.replace("@pass", &pass),
     );
     text
+}
+
+/// What the stock parameter files alone make of a path: nginx does not know where an application is mounted.
+#[test]
+fn stock_parameters_do_not_tell_the_mount() {
+    let fcgi = start(
+        Link::new(Protocol::FastCgi, Over::Unix),
+        "location /app {\n include /etc/nginx/fastcgi_params;\n @pass;\n}\n",
+    );
+    let environ = fcgi.environment(&fcgi.request("GET", "/x%20y?q"));
+    environ.expect("SCRIPT_NAME", "/app/x y");
+    assert_eq!(environ.get("PATH_INFO"), None);
+    environ.expect("DOCUMENT_URI", "/app/x y");
+    environ.expect("REQUEST_URI", "/app/x%20y?q");
+
+    let scgi = start(
+        Link::new(Protocol::Scgi, Over::Unix),
+        "location /app {\n include /etc/nginx/scgi_params;\n @pass;\n}\n",
+    );
+    let environ = scgi.environment(&scgi.request("GET", "/x%20y?q"));
+    for absent in ["SCRIPT_NAME", "PATH_INFO", "GATEWAY_INTERFACE"] {
+        assert_eq!(environ.get(absent), None, "{absent}");
+    }
+    environ.expect("DOCUMENT_URI", "/app/x y");
+    environ.expect("REQUEST_URI", "/app/x%20y?q");
+}
+
+/// That a kept connection is really used again, and after failures of all kinds too.
+#[test]
+fn nginx_uses_a_kept_connection_again() {
+    let link = Link::new(Protocol::FastCgi, Over::Unix).kept();
+    let location = careful_location(link.protocol).replace("@pass", "error_log stderr debug;\n @pass");
+    let site = start(link, &location);
+    let reused = || site.log().matches("get keepalive peer: using connection").count();
+    for (number, below) in ["/env", "/headers", "/fail-before", "/panic-before", "/big?bytes=200000", "/env"]
+        .into_iter()
+        .enumerate()
+    {
+        let status = if below.contains("before") { 500 } else { 200 };
+        site.get(below).expect(status);
+        wait_until(&format!("the log shows {number} uses"), || reused() >= number);
+    }
+    let answer = site.request("POST", "/env").body(&[b'x'; 100_000]).send(site.port).expect(200);
+    assert!(!answer.body.is_empty());
+    wait_until("an answer that left its body unread was on that connection", || reused() == 6);
+    site.get("/env").expect(200);
+    wait_until("and one more after it", || reused() == 7);
 }

@@ -50,6 +50,41 @@ pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
         Ok(mut stdout) => plain_streams(&mut stdin, &mut stdout, &mut stderr, &mut scratch, with),
         Err(_) => plain_streams(&mut stdin, &mut io::stdout(), &mut stderr, &mut scratch, with),
     }
+    #[cfg(unix)]
+    drop_unread_body(stdin.into_inner().0);
+}
+
+/// Reads what the application has left of the body, where standard input is a socket, as under Apache's `mod_cgid`:
+/// ending with unread input would reset the connection, and that would eat the answer.
+#[cfg(unix)]
+fn drop_unread_body(stdin: Option<File>) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::io::Read;
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::FileTypeExt;
+    use std::time::{Duration, Instant};
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const MOST: usize = 16 << 20;
+    let Some(mut stdin) = stdin else { return };
+    if !stdin.metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        return;
+    }
+    // The answer is whole: whoever waits for its end need not wait for this.
+    let _ = nix::sys::socket::shutdown(io::stdout().as_raw_fd(), nix::sys::socket::Shutdown::Write);
+    let until = Instant::now() + PATIENCE;
+    let (mut dropped, mut block) = (0, vec![0; 64 * 1024]);
+    while dropped < MOST {
+        let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
+        let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if !poll(&mut readable, left.unwrap_or(PollTimeout::ZERO)).is_ok_and(|count| count > 0) {
+            return;
+        }
+        match stdin.read(&mut block) {
+            Ok(count @ 1..) => dropped += count,
+            _ => return,
+        }
+    }
 }
 
 /// Standard input without the buffer that it would otherwise pass through twice; a closed one has no body.

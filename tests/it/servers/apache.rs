@@ -1,8 +1,13 @@
 //! Apache with CGI programs.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::cases::{assert_same, lines};
+use super::client::PATIENCE;
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
 use super::site::Site;
 
@@ -64,7 +69,9 @@ fn modules(starts: Starts) -> String {
 fn a_query_is_never_taken_for_a_command_line() {
     for starts in [Starts::Daemon, Starts::Itself] {
         let site = start(starts, &program("cgi-gateway"), "");
-        for query in ["--help", "dir:/etc", "demo", "--front+iis", "--version", "-h", "--no-such-flag", "nonsense"] {
+        for query in
+            ["--help", "dir:/etc", "demo", "--front+iis", "--version", "-h", "--no-such-flag", "nonsense"]
+        {
             let answer = site.get(&format!("/x?{query}")).expect(200);
             let text = String::from_utf8(answer.body).expect("a text of UTF-8");
             assert!(text.starts_with("Hello world!\n\n"), "?{query}: {text}");
@@ -118,4 +125,27 @@ fn without_trust_apache_hides_lengths_and_cuts() {
     assert_same(&site.get("/big?bytes=100000").expect(200).body, &lines(100_000));
     let cut = site.get("/fail-after?bytes=100000&length=200000").expect(200);
     assert_same(&cut.body, &lines(100_000));
+}
+
+/// Under `mod_cgid` a program's input and output are one socket: a body left unread must not reset it, which would eat
+/// the answer.
+#[test]
+fn an_unread_body_does_not_eat_the_answer() {
+    for body in [&b"x"[..], &[b'x'; 100_000]] {
+        let (mut ours, theirs) = UnixStream::pair().expect("descriptors");
+        ours.set_read_timeout(Some(PATIENCE)).expect("a duration that is not zero");
+        let folder = Folder::new();
+        let mut program = Process::start(&folder, "workbench", &program("workbench"), |command| {
+            let stdin = theirs.try_clone().expect("a descriptor");
+            command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(theirs));
+            command.env("REQUEST_METHOD", "POST").env("PATH_INFO", "/headers");
+            command.env("CONTENT_LENGTH", body.len().to_string()).env("GATEWAY_INTERFACE", "CGI/1.1");
+        });
+        ours.write_all(body).expect("room in the socket");
+        ours.shutdown(Shutdown::Write).expect("a socket");
+        program.wait();
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).expect("no reset");
+        assert!(answer.ends_with("\r\n\r\nsee the headers\n"), "{answer}");
+    }
 }

@@ -129,8 +129,7 @@ fn a_malformed_content_length_is_400_under_scgi() {
         assert_serves(&site);
     }
     let twice = |second| {
-        let head =
-            format!("CONTENT_LENGTH\x000\0SCGI\x001\0PATH_INFO\0/echo\0CONTENT_LENGTH\0{second}\0");
+        let head = format!("CONTENT_LENGTH\x000\0SCGI\x001\0PATH_INFO\0/echo\0CONTENT_LENGTH\0{second}\0");
         exchange_head(&site, &head)
     };
     assert_starts(&twice("1"), "Status: 400 ", b"twice");

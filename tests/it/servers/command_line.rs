@@ -86,7 +86,10 @@ fn help_and_version_go_to_standard_output() {
         assert_eq!(help.status, Some(0), "{}", help.output);
         assert!(help.output.contains("Usage:"), "{}", help.output);
         let version = run(&folder, gateway, &["--version"]);
-        assert_eq!((version.status, version.output), (Some(0), format!("{gateway} {}\n", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(
+            (version.status, version.output),
+            (Some(0), format!("{gateway} {}\n", env!("CARGO_PKG_VERSION")))
+        );
     }
 }
 

@@ -145,7 +145,12 @@ impl Process {
     /// Starts a program, its output in `name.log`.
     ///
     /// It gets SIGTERM when this test's thread dies in a way that runs no destructor, as by Ctrl-C.
-    pub(crate) fn start(folder: &Folder, name: &str, program: &Path, arrange: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start(
+        folder: &Folder,
+        name: &str,
+        program: &Path,
+        arrange: impl FnOnce(&mut Command),
+    ) -> Self {
         let log = folder.path(&format!("{name}.log"));
         let file = File::create(&log).expect("a folder that can be written");
         let mut command = Command::new("setpriv");

@@ -11,7 +11,7 @@ use self::outgoing::Outgoing;
 use self::request::{Incoming, Request};
 use super::notice::Notice;
 use super::pool::Shared;
-use super::wire::{close_broken, close_gently};
+use super::wire::close_gently;
 use super::{Stream, refusal};
 use crate::environ::{Abort, Vars};
 use crate::error::BoxError;
@@ -27,8 +27,8 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
     let outgoing = RefCell::new(Outgoing::new(stream));
     let mut incoming = Incoming::new(stream, &shared.settings, &outgoing);
     match serve_requests(&mut incoming, &outgoing, stream, shared) {
-        Ok(End::Answered) => close_gently(stream),
-        Ok(_) => close_broken(stream),
+        // A broken answer ends in what is no record. A reset besides would eat what explains it.
+        Ok(_) => close_gently(stream),
         Err(error) => {
             // A peer that vanishes is no news; one that breaks the protocol is.
             if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() == io::ErrorKind::TimedOut) {

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::cases::{assert_same, lines};
-use super::client::PATIENCE;
+use super::client::{PATIENCE, Request};
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
-use super::site::Site;
+use super::site::{Site, recipe};
 
 /// Where Debian's packages have Apache's modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -104,6 +104,27 @@ fn cgi_gateway_serves_the_demo() {
         "wsgi.version = (1, 0)",
     ] {
         assert!(variables.lines().any(|given| given == line), "{line} is missing in:\n{variables}");
+    }
+}
+
+/// The recipe of README.md.
+#[test]
+fn the_recipe_of_the_readme_serves_the_demo() {
+    let folder = Folder::new();
+    let installed = folder.install(&program("cgi-gateway"), "cgi-gateway");
+    let recipe = recipe("apache-cgi");
+    let ours = recipe.replace("/usr/local/bin/cgi-gateway", &installed.display().to_string());
+    assert_ne!(ours, recipe);
+    let site = start(Starts::Daemon, &program("workbench"), &ours);
+    let request = Request::new("GET", "/demo/caf%C3%A9?q").header("Authorization", "Basic eDp5");
+    let text = String::from_utf8(request.send(site.port).expect(200).body).expect("a text of UTF-8");
+    for line in [
+        "Hello world!",
+        "SCRIPT_NAME = '/demo'",
+        "PATH_INFO = '/caf\u{c3}\u{a9}'",
+        "HTTP_AUTHORIZATION = 'Basic eDp5'",
+    ] {
+        assert!(text.lines().any(|given| given == line), "{line} is missing in:\n{text}");
     }
 }
 

@@ -3,8 +3,9 @@
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use super::client::Request;
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
-use super::site::Site;
+use super::site::{Site, recipe};
 
 /// What nginx and the gateway speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +88,16 @@ pub(crate) fn careful_location(protocol: Protocol) -> &'static str {
 
 /// Starts `workbench` and nginx before it, with a location in which `@pass` stands for the hand-over.
 pub(crate) fn start(link: Link, location: &str) -> Site {
+    start_before(link, location, |folder, socket| start_workbench(folder, socket, link.protocol))
+}
+
+/// Starts any gateway and nginx before it.
+fn start_before(link: Link, location: &str, gateway: impl FnOnce(&Folder, &Socket) -> Process) -> Site {
     let nginx = installed("nginx");
     let folder = Folder::new();
     let socket = Socket::new(&folder, link.over);
-    let gateway = start_gateway(&folder, &socket, link.protocol);
+    let mut gateway = gateway(&folder, &socket);
+    gateway.ready_when(|| socket.is_served());
     let port = free_port();
     let config = folder.write("nginx.conf", config(&folder, port, link, &socket, location));
     let mut server = Process::start(&folder, "nginx", &nginx, |command| {
@@ -100,16 +107,14 @@ pub(crate) fn start(link: Link, location: &str) -> Site {
     Site { port, server, gateway: Some((gateway, socket)), folder }
 }
 
-fn start_gateway(folder: &Folder, socket: &Socket, protocol: Protocol) -> Process {
-    let mut gateway = Process::start(folder, "gateway", &program("workbench"), |command| {
+fn start_workbench(folder: &Folder, socket: &Socket, protocol: Protocol) -> Process {
+    Process::start(folder, "gateway", &program("workbench"), |command| {
         let protocol = if protocol == Protocol::FastCgi { "fcgi" } else { "scgi" };
         command.arg(protocol).arg(socket.address());
         if is_root() {
             command.env("WORKBENCH_SOCKET_GROUP", "www-data");
         }
-    });
-    gateway.ready_when(|| socket.is_served());
-    gateway
+    })
 }
 
 fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &str) -> String {
@@ -185,4 +190,33 @@ fn nginx_uses_a_kept_connection_again() {
     wait_until("an answer that left its body unread was on that connection", || reused() == 6);
     site.get("/env").expect(200);
     wait_until("and one more after it", || reused() == 7);
+}
+
+/// The recipes of README.md, with the gateways that they are for.
+#[test]
+fn the_recipes_of_the_readme_serve_the_demo() {
+    for (protocol, gateway, name) in
+        [(Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi"), (Protocol::Scgi, "scgi-gateway", "nginx-scgi")]
+    {
+        let pass = if protocol == Protocol::FastCgi { "fastcgi_pass" } else { "scgi_pass" };
+        let location = recipe(name).replace(&format!("{pass} unix:/run/gatewright.sock"), "@pass");
+        assert!(location.contains("@pass;"), "{location}");
+        let site = start_before(Link::new(protocol, Over::Unix), &location, |folder, socket| {
+            Process::start(folder, "gateway", &program(gateway), |command| {
+                command.args(["--socket", &socket.address()]);
+                if is_root() {
+                    command.args(["--socket-group", "www-data"]);
+                }
+                command.arg("demo");
+            })
+        });
+        for (target, path_info) in [("/demo", ""), ("/demo/", "/"), ("/demo/caf%C3%A9?q", "/caf\u{c3}\u{a9}")]
+        {
+            let answer = Request::new("GET", target).send(site.port).expect(200);
+            let text = String::from_utf8(answer.body).expect("a text of UTF-8");
+            for line in ["Hello world!", "SCRIPT_NAME = '/demo'", &format!("PATH_INFO = '{path_info}'")] {
+                assert!(text.lines().any(|given| given == line), "{target}: {line} is missing in:\n{text}");
+            }
+        }
+    }
 }

@@ -91,3 +91,12 @@ impl Site {
         stream
     }
 }
+
+/// The configuration that README.md gives under this name.
+#[track_caller]
+pub(crate) fn recipe(name: &str) -> String {
+    let readme = include_str!("../../../README.md");
+    let (_, after) = readme.split_once(&format!("# recipe: {name}\n")).expect("a recipe by this name");
+    let (lines, _) = after.split_once("```").expect("the end of the recipe");
+    lines.to_owned()
+}

@@ -1,11 +1,16 @@
 //! The `main` of a program with one application: one binary for every gateway.
 
 use std::process::ExitCode;
+#[cfg(unix)]
 use std::sync::Arc;
 
+#[cfg(unix)]
+use super::serve;
 use super::{cgi, usage};
 use crate::app::Application;
 use crate::environ::read_environ;
+#[cfg(unix)]
+use crate::server::Protocol;
 
 /// Runs an application as whatever the program was started as; the result is the exit status.
 ///
@@ -31,12 +36,11 @@ pub fn run(app: impl Application + 'static) -> ExitCode {
     if cgi::is_request(&environ) {
         return cgi::own(environ, &app);
     }
-    let app: Arc<dyn Application> = Arc::new(app);
     match std::env::args_os().nth(1) {
         #[cfg(unix)]
-        Some(word) if word == "fcgi" => super::serve::own("fcgi", crate::server::Protocol::FastCgi, app),
+        Some(word) if word == "fcgi" => serve::own("fcgi", Protocol::FastCgi, Arc::new(app)),
         #[cfg(unix)]
-        Some(word) if word == "scgi" => super::serve::own("scgi", crate::server::Protocol::Scgi, app),
+        Some(word) if word == "scgi" => serve::own("scgi", Protocol::Scgi, Arc::new(app)),
         _ => explain(),
     }
 }

@@ -68,5 +68,9 @@ pub mod util;
 pub(crate) fn repeatable(cases: u32) -> proptest::test_runner::Config {
     use proptest::test_runner::{Config, RngSeed};
 
-    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() }
+    // PROPTEST_CASES raises all counts in proportion to its own default.
+    const USUAL: u32 = 256;
+    let usual = Config::default();
+    let cases = cases.saturating_mul((usual.cases / USUAL).max(1));
+    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..usual }
 }

@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use accept::{Collector, sanitise};
-pub(crate) use input::{Bound, BoundedInput};
 pub use input::{Errors, Input};
 pub(crate) use length::push_digit;
 pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};

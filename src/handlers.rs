@@ -87,6 +87,7 @@
 //! `headers_sent`, `bytes_sent`) is in the [`Head`] of one run, so that a handler can be run again after any outcome.
 
 pub mod base;
+mod body;
 mod cgi;
 mod engine;
 mod head;
@@ -107,4 +108,4 @@ pub use panics::capture_panics;
 pub use policy::Policy;
 pub use server::{SERVER_SOFTWARE, ServerHandler};
 pub use simple::{BaseCgi, BaseCgiHandler, Simple, SimpleHandler};
-pub use streams::{Output, Scratch, Streams, plain_streams};
+pub use streams::{Flow, Output, Scratch, Streams, plain_streams};

@@ -53,6 +53,8 @@ pub struct Attributes<'a> {
     pub server_software: Option<&'a str>,
     /// Variables beneath the request's own.
     pub os_environ: OsEnviron<'a>,
+    /// Whether an answer may leave while its request's body still comes; see [`Flow`](super::Flow). Under the safe policy.
+    pub full_duplex: bool,
     /// Whether the rule of [`iis::repair_path_info`] is applied.
     pub repair_iis: bool,
     /// How many causes of an error are logged; `None` is all.
@@ -90,6 +92,7 @@ impl Attributes<'_> {
         http_version: "1.0",
         server_software: None,
         os_environ: OsEnviron::Process,
+        full_duplex: false,
         repair_iis: false,
         traceback_limit: None,
         error_status: "500 Internal Server Error",

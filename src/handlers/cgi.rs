@@ -46,6 +46,10 @@ pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
     let mut scratch = Scratch::new();
     let mut stdin = BufReader::with_capacity(BLOCK, Stdin(standard_input()));
     let mut stderr = io::stderr();
+    let with = &mut |mut streams: Streams<'_>| {
+        streams.stdin_ends = false;
+        with(streams);
+    };
     match standard_output() {
         Ok(mut stdout) => plain_streams(&mut stdin, &mut stdout, &mut stderr, &mut scratch, with),
         Err(_) => plain_streams(&mut stdin, &mut io::stdout(), &mut stderr, &mut scratch, with),

@@ -3,18 +3,22 @@
 use std::io;
 
 use super::base::BaseHandler;
+use super::body::{BodyReader, RequestBody};
 use super::head::Head;
 use super::outcome::{End, Outcome};
 use super::panics::catching;
-use super::streams::{Output, Streams};
+use super::streams::{Flow, Output, Streams};
 use crate::app::{AppResult, Application, BoxError, Respond, Responder};
-use crate::environ::{Bound, BoundedInput, Environ, Errors, Input};
+use crate::environ::{Environ, Errors, Input};
 use crate::error::Error;
 use crate::headers::Headers;
 use crate::util::FileSource;
 
 /// What a request's variables may leave behind in memory for the next.
 const KEPT_VARS: usize = 64 * 1024;
+
+/// So much of an answer's body surely stays gathered, together with its head, until the end.
+const STAYS: u64 = 32 * 1024;
 
 pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -> Outcome {
     let mut outcome = None;
@@ -29,16 +33,25 @@ pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -
 }
 
 fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams: Streams<'_>) -> Outcome {
-    let Streams { stdin, stdout, stderr, scratch, abort, role } = streams;
-    stdout.set_unbuffered(!handler.attributes().policy.is_safe());
-    let bound = Bound::unlimited();
-    let mut input = BoundedInput::new(stdin, &bound);
+    let Streams { stdin, stdout, stderr, scratch, abort, role, stdin_ends } = streams;
+    let attributes = handler.attributes();
+    let flow = match (attributes.policy.is_safe(), attributes.full_duplex) {
+        (false, _) => Flow::Unbuffered,
+        (true, true) => Flow::Duplex,
+        (true, false) => Flow::AnswerLast,
+    };
+    stdout.set_flow(flow);
+    let body = RequestBody::new(stdin);
+    let mut input = BodyReader::new(&body);
     let mut vars = std::mem::take(&mut scratch.vars);
     vars.clear();
     let mut environ = Environ::new(vars, Input::Lent(&mut input), Errors::new(stderr));
     (environ.abort, environ.wsgi.role) = (abort, role);
-    let mut reply = Reply { handler, out: stdout, head: &mut scratch.head, ended: false, broken: None };
-    let outcome = answer(&mut reply, app, &mut environ, &bound);
+    let head = &mut scratch.head;
+    let ahead = flow == Flow::AnswerLast && stdin_ends;
+    let mut reply =
+        Reply { handler, out: stdout, head, body: &body, flow, ahead, ended: false, broken: None };
+    let outcome = answer(&mut reply, app, &mut environ);
     let mut vars = std::mem::take(&mut environ.vars);
     drop(environ);
     vars.clear();
@@ -48,10 +61,9 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
 }
 
 fn answer<H: BaseHandler + ?Sized>(
-    reply: &mut Reply<'_, H>,
+    reply: &mut Reply<'_, '_, H>,
     app: &dyn Application,
     environ: &mut Environ<'_>,
-    bound: &Bound,
 ) -> Outcome {
     let handler = reply.handler;
     reply.head.reset();
@@ -61,14 +73,18 @@ fn answer<H: BaseHandler + ?Sized>(
         if handler.attributes().policy.is_safe()
             && let Some(length) = environ.content_length()?
         {
-            bound.set(length);
+            reply.body.set_length(length);
         }
+        // A CGI program's standard input may stay open for ever where no length and no coding announces a body.
+        let announced =
+            environ.vars.contains("CONTENT_LENGTH") || environ.vars.contains("HTTP_TRANSFER_ENCODING");
+        reply.ahead |= reply.flow == Flow::AnswerLast && announced;
         app.call(environ, Responder::new(&mut *reply))?;
         Ok(reply.end()?)
     });
     let mut outcome = match result {
         Ok(()) => Outcome::new(End::Answered),
-        Err(error) if reply.is_quiet(&error, bound) => Outcome::new(End::ClientGone),
+        Err(error) if reply.is_quiet(&error) => Outcome::new(End::ClientGone),
         Err(error) => handle_error(reply, environ, &error),
     };
     (outcome.status, outcome.body_bytes) = (reply.head.status_code(), reply.head.bytes_sent());
@@ -91,7 +107,7 @@ fn answer<H: BaseHandler + ?Sized>(
 
 /// Logs the error, and answers it with the error page while nothing has left.
 fn handle_error<H: BaseHandler + ?Sized>(
-    reply: &mut Reply<'_, H>,
+    reply: &mut Reply<'_, '_, H>,
     environ: &mut Environ<'_>,
     error: &BoxError,
 ) -> Outcome {
@@ -119,16 +135,20 @@ fn handle_error<H: BaseHandler + ?Sized>(
 }
 
 /// The handler's side of [`Respond`]: every step goes through an overridable method.
-struct Reply<'a, H: ?Sized> {
+struct Reply<'a, 'b, H: ?Sized> {
     handler: &'a H,
     out: &'a mut (dyn Output + 'a),
     head: &'a mut Head,
+    body: &'a RequestBody<'b>,
+    flow: Flow,
+    /// Whether the body is read ahead before output leaves.
+    ahead: bool,
     ended: bool,
     /// The kind of error by which the output broke.
     broken: Option<io::ErrorKind>,
 }
 
-impl<H: BaseHandler + ?Sized> Reply<'_, H> {
+impl<H: BaseHandler + ?Sized> Reply<'_, '_, H> {
     /// Makes the head unsent, if it is or if nothing of it has left yet.
     fn take_back(&mut self) -> bool {
         if !self.head.is_sent() {
@@ -142,11 +162,19 @@ impl<H: BaseHandler + ?Sized> Reply<'_, H> {
     }
 
     /// Whether an error only says that the client has gone, which is nobody's failure.
-    fn is_quiet(&self, error: &BoxError, bound: &Bound) -> bool {
+    fn is_quiet(&self, error: &BoxError) -> bool {
         if self.handler.attributes().policy.is_safe() {
-            return bound.failed() || self.broken.is_some_and(is_connection_kind);
+            return self.body.failed() || self.broken.is_some_and(is_connection_kind);
         }
         error.downcast_ref::<io::Error>().is_some_and(is_connection_error)
+    }
+
+    /// Output is about to leave, or may be: the body has to be here by then.
+    fn before_leaving(&mut self) {
+        if self.ahead {
+            self.ahead = false;
+            self.body.read_ahead();
+        }
     }
 
     fn noting<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
@@ -168,7 +196,7 @@ fn is_connection_kind(kind: io::ErrorKind) -> bool {
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset)
 }
 
-impl<H: BaseHandler + ?Sized> Respond for Reply<'_, H> {
+impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
     fn start(&mut self, status: &[u8], headers: Headers, cause: Option<BoxError>) -> AppResult {
         if cause.is_some() && self.head.is_sent() {
             self.take_back();
@@ -177,11 +205,15 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, H> {
     }
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.head.bytes_sent().saturating_add(data.len() as u64) > STAYS {
+            self.before_leaving();
+        }
         let result = self.handler.write(self.out, self.head, data);
         self.noting(result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.before_leaving();
         let result = self.out.flush();
         self.noting(result)
     }
@@ -197,6 +229,7 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, H> {
         if !self.handler.attributes().wsgi_file_wrapper {
             return Ok(false);
         }
+        self.before_leaving();
         let result = self.handler.sendfile(self.out, self.head, file);
         let taken = self.noting(result)?;
         self.ended |= taken;

@@ -28,6 +28,8 @@ pub struct Streams<'a> {
     pub abort: Abort<'a>,
     /// What a FastCGI web server asks for.
     pub role: Role,
+    /// Whether `stdin` ends where the body ends, also without CONTENT_LENGTH. A CGI program's may stay open.
+    pub stdin_ends: bool,
 }
 
 impl<'a> Streams<'a> {
@@ -38,7 +40,15 @@ impl<'a> Streams<'a> {
         stderr: &'a mut (dyn Write + 'a),
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self { stdin, stdout, stderr, scratch, abort: Abort::never(), role: Role::Responder }
+        Self {
+            stdin,
+            stdout,
+            stderr,
+            scratch,
+            abort: Abort::never(),
+            role: Role::Responder,
+            stdin_ends: true,
+        }
     }
 
     /// The same streams, of a client that can be asked for.
@@ -47,8 +57,8 @@ impl<'a> Streams<'a> {
     where
         'a: 'b,
     {
-        let Streams { stdin, stdout, stderr, scratch, abort: _, role } = self;
-        Streams { stdin, stdout, stderr, scratch, abort, role }
+        let Streams { stdin, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
+        Streams { stdin, stdout, stderr, scratch, abort, role, stdin_ends }
     }
 }
 
@@ -61,13 +71,31 @@ impl fmt::Debug for Streams<'_> {
     }
 }
 
+/// When a response leaves, in relation to its request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Flow {
+    /// When 64 KiB have gathered, when it is flushed, at the end; the handler reads the whole body ahead before that.
+    ///
+    /// Most web servers are done with the body once the answer begins: nginx stops sending it, and those that run CGI
+    /// programs do not read the answer before they have sent it. An application that answers while it reads would wait
+    /// for a body that never comes.
+    #[default]
+    AnswerLast,
+    /// As above, but while the body still comes, and also before the application waits for more of it: for web servers
+    /// and clients that send and receive at once.
+    Duplex,
+    /// Each write at once and by itself, as in wsgiref.
+    Unbuffered,
+}
+
 /// Where a response goes: a stream that gathers what it is given and knows where the response ends.
 ///
 /// `write` may gather; `flush` sends. [`plain_streams`] makes one of any [`Write`].
 pub trait Output: Write {
-    /// Asks for every `write` to leave at once and by itself, as wsgiref writes. The default never gathers anyway.
-    fn set_unbuffered(&mut self, unbuffered: bool) {
-        let _ = unbuffered;
+    /// Says when what is written shall leave. The default never gathers anyway.
+    fn set_flow(&mut self, flow: Flow) {
+        let _ = flow;
     }
 
     /// Forgets what was written, if none of it has left; `false` when some has. The default cannot.
@@ -100,7 +128,7 @@ impl Scratch {
     }
 }
 
-/// Lends ordinary streams: output is gathered, and leaves before the application waits for input.
+/// Lends ordinary streams: output is gathered, and leaves as [`Flow`] says.
 ///
 /// This is what a handler over files, pipes, sockets or memory calls in its `streams` method.
 pub fn plain_streams(
@@ -112,7 +140,7 @@ pub fn plain_streams(
 ) {
     let mut gathered = std::mem::take(&mut scratch.gathered);
     gathered.clear();
-    let shared = RefCell::new(Gather { stdout, gathered, unbuffered: false, left: false });
+    let shared = RefCell::new(Gather { stdout, gathered, flow: Flow::default(), left: false });
     let mut input = FlushFirst { stdin, output: &shared, empty: true };
     with(Streams::new(&mut input, &mut Shared(&shared), stderr, scratch));
     let mut gathered = shared.into_inner().gathered;
@@ -125,14 +153,14 @@ pub fn plain_streams(
 struct Gather<'a> {
     stdout: &'a mut dyn Write,
     gathered: Vec<u8>,
-    unbuffered: bool,
+    flow: Flow,
     /// Whether any of it has left.
     left: bool,
 }
 
 impl Gather<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.unbuffered {
+        if self.flow == Flow::Unbuffered {
             return self.pass_on(data);
         }
         if self.gathered.len() + data.len() > GATHER {
@@ -194,8 +222,8 @@ impl Write for Shared<'_, '_> {
 }
 
 impl Output for Shared<'_, '_> {
-    fn set_unbuffered(&mut self, unbuffered: bool) {
-        self.0.borrow_mut().unbuffered = unbuffered;
+    fn set_flow(&mut self, flow: Flow) {
+        self.0.borrow_mut().flow = flow;
     }
 
     fn rewind(&mut self) -> bool {
@@ -208,7 +236,8 @@ impl Output for Shared<'_, '_> {
     }
 }
 
-/// Input that sends gathered output before it may have to wait: the client may not go on before it has read that.
+/// Input that, in full duplex, sends gathered output before it may have to wait: the client may not go on before it has
+/// read that.
 struct FlushFirst<'a, 'b> {
     stdin: &'a mut dyn BufRead,
     output: &'a RefCell<Gather<'b>>,
@@ -227,7 +256,7 @@ impl BufRead for FlushFirst<'_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.empty {
             let mut output = self.output.borrow_mut();
-            if !output.gathered.is_empty() {
+            if output.flow == Flow::Duplex && !output.gathered.is_empty() {
                 output.flush()?;
             }
         }

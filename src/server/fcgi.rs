@@ -15,7 +15,9 @@ use super::wire::close_gently;
 use super::{Stream, refusal};
 use crate::environ::{Abort, Vars};
 use crate::error::BoxError;
-use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Outcome, Output, Scratch, Streams};
+use crate::handlers::{
+    Attributes, BaseCgiHandler, BaseHandler, End, Flow, Outcome, Output, Scratch, Streams,
+};
 use crate::sys::peer_has_gone;
 
 /// Serves a connection to its end.
@@ -116,6 +118,10 @@ impl Write for Answer<'_, '_> {
 }
 
 impl Output for Answer<'_, '_> {
+    fn set_flow(&mut self, flow: Flow) {
+        self.0.borrow_mut().set_flow(flow);
+    }
+
     fn rewind(&mut self) -> bool {
         self.0.borrow_mut().rewind()
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::handlers::End;
+use crate::handlers::{End, Flow};
 use crate::proto::fcgi::encode;
 use crate::proto::fcgi::{
     HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Stream as RecordStream,
@@ -25,9 +25,11 @@ pub(in crate::server) struct Outgoing<'s> {
     /// Where the header of the STDOUT record stands that is still growing.
     open: Option<usize>,
     id: u16,
-    /// Whether some of the request's STDOUT has left.
+    /// Whether some of the request's STDOUT has left, and whether some is in the buffer.
     left: bool,
+    holds_stdout: bool,
     stderr_used: bool,
+    flow: Flow,
     /// The web server gave the request up, and was told that it is over.
     aborted: bool,
 }
@@ -40,14 +42,18 @@ impl<'s> Outgoing<'s> {
             open: None,
             id: NULL_REQUEST_ID,
             left: false,
+            holds_stdout: false,
             stderr_used: false,
+            flow: Flow::default(),
             aborted: false,
         }
     }
 
     /// The next request's answer begins.
     pub(super) fn begin(&mut self, id: u16) {
-        (self.id, self.open, self.left, self.stderr_used, self.aborted) = (id, None, false, false, false);
+        self.id = id;
+        self.open = None;
+        (self.left, self.holds_stdout, self.stderr_used, self.aborted) = (false, false, false, false);
     }
 
     pub(super) fn stdout(&mut self, data: &[u8]) -> io::Result<()> {
@@ -63,6 +69,7 @@ impl<'s> Outgoing<'s> {
             let room = usize::from(MAX_CONTENT).saturating_sub(self.buffer.len() - start - HEADER_LEN);
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
             self.buffer.extend_from_slice(now);
+            self.holds_stdout = true;
             rest = later;
             if !rest.is_empty() {
                 self.close_record();
@@ -100,7 +107,7 @@ impl<'s> Outgoing<'s> {
             return Ok(());
         }
         self.close_record();
-        self.left = true;
+        self.left |= std::mem::take(&mut self.holds_stdout);
         let result = send(self.stream, &self.buffer);
         self.buffer.clear();
         result
@@ -124,7 +131,7 @@ impl<'s> Outgoing<'s> {
             }
             rest = later;
         }
-        self.buffer = kept;
+        (self.buffer, self.holds_stdout) = (kept, false);
         true
     }
 
@@ -138,7 +145,7 @@ impl<'s> Outgoing<'s> {
                 if self.stderr_used {
                     encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
                 }
-                self.end_request(self.id, ProtocolStatus::REQUEST_COMPLETE);
+                encode::end_request(&mut self.buffer, self.id, 0, ProtocolStatus::REQUEST_COMPLETE);
             }
             End::ClientGone => {
                 self.open = None;
@@ -156,9 +163,33 @@ impl<'s> Outgoing<'s> {
         result
     }
 
-    pub(super) fn end_request(&mut self, id: u16, status: ProtocolStatus) {
-        self.close_record();
-        encode::end_request(&mut self.buffer, id, 0, status);
+    pub(super) fn set_flow(&mut self, flow: Flow) {
+        self.flow = flow;
+    }
+
+    /// The application is about to wait for more of the body.
+    pub(super) fn before_waiting(&mut self) -> io::Result<()> {
+        if self.flow == Flow::Duplex { self.send() } else { Ok(()) }
+    }
+
+    /// Sends a whole record that belongs to no answer under way, past what is gathered of one.
+    fn send_aside(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut record = Vec::new();
+        put(&mut record);
+        send(self.stream, &record)
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(&mut self, id: u16, status: ProtocolStatus) -> io::Result<()> {
+        self.send_aside(|record| encode::end_request(record, id, 0, status))
+    }
+
+    pub(super) fn values(&mut self, values: Values) -> io::Result<()> {
+        self.send_aside(|record| encode::get_values_result(record, values))
+    }
+
+    pub(super) fn unknown_type(&mut self, record_type: RecordType) -> io::Result<()> {
+        self.send_aside(|record| encode::unknown_type(record, record_type))
     }
 
     /// Answers ABORT_REQUEST at once, whatever the application still does.
@@ -166,18 +197,8 @@ impl<'s> Outgoing<'s> {
         self.open = None;
         self.buffer.clear();
         self.aborted = true;
-        self.end_request(id, ProtocolStatus::REQUEST_COMPLETE);
+        encode::end_request(&mut self.buffer, id, 0, ProtocolStatus::REQUEST_COMPLETE);
         self.send()
-    }
-
-    pub(super) fn values(&mut self, values: Values) {
-        self.close_record();
-        encode::get_values_result(&mut self.buffer, values);
-    }
-
-    pub(super) fn unknown_type(&mut self, record_type: RecordType) {
-        self.close_record();
-        encode::unknown_type(&mut self.buffer, record_type);
     }
 }
 

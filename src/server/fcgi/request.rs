@@ -81,13 +81,9 @@ impl<'s> Incoming<'s> {
         loop {
             match self.step()? {
                 Step::Body { skip, length } => self.keep_piece(skip, length)?,
-                Step::Other if self.close => {
-                    self.outgoing.borrow_mut().send()?;
-                    return Ok(None);
-                }
+                Step::Other if self.close => return Ok(None),
                 Step::Other => {}
                 Step::NeedMore => {
-                    self.outgoing.borrow_mut().send()?;
                     let patience = if self.current.is_some() { Patience::Head } else { Patience::Idle };
                     if !self.wire.read_more(patience)? {
                         return match self.decoder.end_of_input()? {
@@ -122,7 +118,7 @@ impl<'s> Incoming<'s> {
                     self.outgoing,
                     self.settings,
                     &mut self.close,
-                );
+                )?;
                 Step::Other
             }
         };
@@ -190,7 +186,6 @@ impl<'s> Incoming<'s> {
                 Step::Body { skip, length } => self.keep_piece(skip, length)?,
                 Step::Other => {}
                 Step::NeedMore => {
-                    self.outgoing.borrow_mut().send()?;
                     if !self.wire.read_more(Patience::Body)? {
                         self.decoder.end_of_input()?;
                         return Err(given_up().into());
@@ -214,7 +209,6 @@ impl<'s> Incoming<'s> {
                 Step::Body { skip, length } => self.wire.consume(skip + length),
                 Step::Other => {}
                 Step::NeedMore => {
-                    self.outgoing.borrow_mut().send()?;
                     if !self.wire.read_more(Patience::Body)? {
                         return Ok(());
                     }
@@ -243,7 +237,7 @@ impl<'s> Incoming<'s> {
                 }
                 Step::Other => {}
                 Step::NeedMore => {
-                    self.outgoing.borrow_mut().send()?;
+                    self.outgoing.borrow_mut().before_waiting()?;
                     if !self.wire.read_more(Patience::Body)? {
                         return Err(given_up());
                     }
@@ -261,20 +255,20 @@ fn note(
     outgoing: &RefCell<Outgoing<'_>>,
     settings: &Settings,
     close: &mut bool,
-) {
+) -> io::Result<()> {
     let mut outgoing = outgoing.borrow_mut();
     match event {
         Event::Begin { id, role, keep_conn } if role == Role::RESPONDER => {
             *current = Some(Current { id, keep_conn, ..Current::default() });
         }
         Event::Begin { id, keep_conn, .. } => {
-            outgoing.end_request(id, ProtocolStatus::UNKNOWN_ROLE);
             decoder.finish(id);
             *close |= !keep_conn;
+            outgoing.refuse(id, ProtocolStatus::UNKNOWN_ROLE)?;
         }
-        Event::Overloaded { id, .. } => outgoing.end_request(id, ProtocolStatus::CANT_MPX_CONN),
-        Event::GetValues(asked) => outgoing.values(capabilities(settings, asked)),
-        Event::UnknownManagement { record_type } => outgoing.unknown_type(record_type),
+        Event::Overloaded { id, .. } => outgoing.refuse(id, ProtocolStatus::CANT_MPX_CONN)?,
+        Event::GetValues(asked) => outgoing.values(capabilities(settings, asked))?,
+        Event::UnknownManagement { record_type } => outgoing.unknown_type(record_type)?,
         event => {
             if let Some(mut request) = current.take() {
                 if request.note(event, settings, &mut outgoing) {
@@ -286,6 +280,7 @@ fn note(
             }
         }
     }
+    Ok(())
 }
 
 impl Current {

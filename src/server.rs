@@ -31,6 +31,7 @@ pub use listen::{Listener, SocketRights, Stream};
 use crate::app::{AppResult, Application, Responder, app};
 use crate::environ::Environ;
 use crate::error::Error;
+use crate::handlers::Attributes;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub struct Settings {
     pub max_body: u64,
     /// Bodies up to this size are read before the application is called.
     pub body_gather: usize,
+    /// Whether an answer may leave while its request's body still comes: for web servers and clients that send and
+    /// receive at once; see [`Flow`](crate::handlers::Flow).
+    pub full_duplex: bool,
     /// Connections served at once, each by a thread; more wait to be accepted.
     pub max_connections: usize,
     /// Time for a peer to go on sending within a head.
@@ -73,6 +77,7 @@ impl Default for Settings {
             max_pairs: 4096,
             max_body: 1 << 30,
             body_gather: 64 << 10,
+            full_duplex: false,
             max_connections: 1024,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
@@ -142,6 +147,11 @@ impl Stop {
     pub fn is_stopped(&self) -> bool {
         self.0.is_closed()
     }
+}
+
+/// The attributes of a gateway's handlers.
+fn attributes(settings: &Settings) -> Attributes<'static> {
+    Attributes { wsgi_multiprocess: false, full_duplex: settings.full_duplex, ..Attributes::BASE_CGI }
 }
 
 /// An application that answers by failing: the handler turns the error into its page and logs it.

@@ -25,6 +25,9 @@ struct Arguments {
     /// The web server in front: auto asks SERVER_SOFTWARE, iis repairs PATH_INFO, none repairs nothing
     #[arg(long, value_name = "NAME", value_parser = parse_front, default_value = "auto")]
     front: Front,
+    /// Let the answer leave while the request's body still comes; many web servers cannot
+    #[arg(long)]
+    full_duplex: bool,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,20 +87,25 @@ fn serve(environ: Vars, arguments: &Arguments) -> ExitCode {
         Front::None => false,
         Front::Auto => is_iis(&environ),
     };
-    answer(environ, iis, &*arguments.app.clone().unwrap_or_default().open())
+    answer(environ, iis, arguments.full_duplex, &*arguments.app.clone().unwrap_or_default().open())
 }
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
     let iis = is_iis(&environ);
-    answer(environ, iis, application)
+    answer(environ, iis, false, application)
 }
 
-fn answer(environ: Vars, iis: bool, application: &dyn Application) -> ExitCode {
+fn answer(environ: Vars, iis: bool, full_duplex: bool, application: &dyn Application) -> ExitCode {
     capture_panics();
-    let outcome = match iis {
-        true => IisCgi::with_environ(environ).run(application),
-        false => Cgi::with_environ(environ).run(application),
+    let outcome = if iis {
+        let mut handler = IisCgi::with_environ(environ);
+        handler.attributes.full_duplex = full_duplex;
+        handler.run(application)
+    } else {
+        let mut handler = Cgi::with_environ(environ);
+        handler.attributes.full_duplex = full_duplex;
+        handler.run(application)
     };
     status(&outcome)
 }

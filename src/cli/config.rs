@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 /// The settings of the file at `path` that the command line does not have, as arguments.
@@ -26,6 +26,12 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
             )));
         };
         if given.value_source(known.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            continue;
+        }
+        if let (Value::Boolean(on), ArgAction::SetTrue, Some(long)) =
+            (&value, known.get_action(), known.get_long())
+        {
+            arguments.extend(on.then(|| format!("--{long}").into()));
             continue;
         }
         for text in texts(&value)

@@ -48,6 +48,9 @@ struct Sockets {
     /// Group of a socket file, by name or number: the web server's, so that it may connect
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+    /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
+    #[arg(long)]
+    full_duplex: bool,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -119,11 +122,19 @@ fn serve(program: &'static str, protocol: Protocol, sockets: Sockets, app: Arc<d
 }
 
 fn run(protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> anyhow::Result<()> {
-    let Sockets { socket, socket_mode: mode, socket_owner: owner, socket_group: group, config: _ } = sockets;
+    let Sockets {
+        socket,
+        socket_mode: mode,
+        socket_owner: owner,
+        socket_group: group,
+        full_duplex,
+        config: _,
+    } = sockets;
     let rights = SocketRights { mode, owner, group };
     let stop = Stop::new();
     let signals = block_signals().context("cannot receive signals")?;
     let mut server = Server::new(protocol);
+    server.settings.full_duplex = full_duplex;
     for address in &socket {
         let listener = server.bind(address, &rights).context("--socket")?;
         log::info!("listening on {}{}", listener.description(), listener.rights());

@@ -462,6 +462,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::repeatable(256))]
+
         #[test]
         fn behaves_as_an_ordered_dict(ops in prop::collection::vec((0u8..3, 0u8..60, any::<u8>()), 0..300)) {
             let (mut vars, mut order, mut dict) = (Vars::new(), Vec::new(), HashMap::new());

@@ -18,6 +18,7 @@
 /// | a start that failed its checks | is stored all the same | leaves nothing behind | a swallowed error would send what was refused |
 /// | an empty chunk | sends the head | does not | PEP 3333: headers wait for the first non-empty chunk |
 /// | each write | flushed at once | gathered, up to 64 KiB | one system call for a small answer |
+/// | output before the body is read | leaves at once | leaves when the body is here ([`Flow`](super::Flow)) | nginx sends no more of a body once its answer begins |
 /// | an error after output that has not left the process | truncated answer | the output is taken back, the error page sent | nobody has seen it yet |
 /// | errors with a status of their own ([`Error`](crate::error::Error)) | the 500 page | a page with that status | a peer's mistake is a 400 |
 /// | broken pipes and connection resets | quiet, whatever connection it was | quiet only if it was the client's | an application's failing database connection must not vanish |

@@ -12,7 +12,7 @@ use self::request::{Incoming, Request};
 use super::notice::Notice;
 use super::pool::Shared;
 use super::wire::close_gently;
-use super::{Stream, refusal};
+use super::{Settings, Stream, attributes, refusal};
 use crate::environ::{Abort, Vars};
 use crate::error::BoxError;
 use crate::handlers::{
@@ -45,7 +45,7 @@ fn serve_requests<'s>(
     incoming: &mut Incoming<'s>,
     outgoing: &'s RefCell<Outgoing<'s>>,
     stream: &'s Stream,
-    shared: &Shared,
+    shared: &'s Shared,
 ) -> Result<End, BoxError> {
     let mut scratch = Scratch::new();
     while let Some(Request { id, keep_conn, vars, error }) = incoming.next_request()? {
@@ -53,6 +53,7 @@ fn serve_requests<'s>(
         outgoing.borrow_mut().begin(id);
         let handler = Handler {
             stream,
+            settings: &shared.settings,
             vars,
             incoming: RefCell::new(&mut *incoming),
             outgoing,
@@ -78,6 +79,7 @@ fn serve_requests<'s>(
 /// The rung of the ladder that one FastCGI request is.
 struct Handler<'c, 's> {
     stream: &'s Stream,
+    settings: &'s Settings,
     vars: Vars,
     incoming: RefCell<&'c mut Incoming<'s>>,
     outgoing: &'s RefCell<Outgoing<'s>>,
@@ -97,7 +99,7 @@ impl BaseCgiHandler for Handler<'_, '_> {
     }
 
     fn preset(&self) -> Attributes<'static> {
-        Attributes { wsgi_multiprocess: false, ..Attributes::BASE_CGI }
+        attributes(self.settings)
     }
 }
 

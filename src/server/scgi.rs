@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::notice::Notice;
 use super::pool::Shared;
 use super::wire::{Incoming, Patience, close_broken, close_gently, send};
-use super::{Settings, Stream, body_too_short, check_body, check_pairs, refusal};
+use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs, refusal};
 use crate::environ::{Abort, Collector, Vars};
 use crate::error::Error;
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, plain_streams};
@@ -34,8 +34,13 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
         None => body.gather(request.length, &shared.settings).err(),
         error => error,
     };
-    let handler =
-        Handler { stream, vars: request.vars, body: RefCell::new(body), scratch: RefCell::default() };
+    let handler = Handler {
+        stream,
+        settings: &shared.settings,
+        vars: request.vars,
+        body: RefCell::new(body),
+        scratch: RefCell::default(),
+    };
     let outcome = match refused {
         Some(error) => handler.run(&refusal(error)),
         None => handler.run(&shared.app),
@@ -159,6 +164,7 @@ impl BufRead for Body<'_> {
 /// The rung of the ladder that one SCGI request is.
 struct Handler<'s> {
     stream: &'s Stream,
+    settings: &'s Settings,
     vars: Vars,
     body: RefCell<Body<'s>>,
     scratch: RefCell<Scratch>,
@@ -178,7 +184,7 @@ impl BaseCgiHandler for Handler<'_> {
     }
 
     fn preset(&self) -> Attributes<'static> {
-        Attributes { wsgi_multiprocess: false, ..Attributes::BASE_CGI }
+        attributes(self.settings)
     }
 }
 

@@ -172,10 +172,11 @@ pub(crate) fn a_chunked_body_is_echoed_whole(front: Front) {
     assert_eq!(answer.body, b"");
 }
 
-/// The body goes back while it is still coming.
-pub(crate) fn a_mebibyte_streams_both_ways(front: Front) {
+/// The body goes back as it is read, far more of it than sockets and pipes hold. nginx stops sending a body once its
+/// answer begins, and Apache reads no answer before it has sent the body.
+pub(crate) fn twenty_mebibytes_stream_both_ways(front: Front) {
     let site = front.start();
-    let body = lines(1 << 20);
+    let body = lines(20 << 20);
     let answer = site.request("POST", "/stream").body(&body).send(site.port).expect(200);
     assert_same(&answer.body, &body);
 }

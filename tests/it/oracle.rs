@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 mod convert;
 mod environ;
 mod fixture;
+mod handlers;
 mod headers;
 mod lists;
 mod run;
@@ -52,14 +53,14 @@ sections! {
     #[cfg(unix)]
     read_environ_posix: "read_environ" / "read_environ_posix" => environ::posix();
     read_environ_windows: "read_environ" / "read_environ_windows" => environ::windows;
+    handler_runs: "handler_runs" / "handler_runs" => handlers::runs;
+    handler_reuse: "handler_runs" / "handler_reuse" => handlers::reuse;
     needs_transcode: "read_environ" / "needs_transcode" => environ::needs_transcode;
 }
 
 /// Sections about parts of wsgiref that the library does not have yet.
 const WAITING: &[&str] = &[
     "class_attributes/class_attributes",
-    "handler_runs/handler_reuse",
-    "handler_runs/handler_runs",
     "iis_path_info/iis_path_info",
     "simple_server/demo_app",
     "simple_server/simple_server",

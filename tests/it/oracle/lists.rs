@@ -119,6 +119,14 @@ const DYNAMIC: &[Entry] = &[
         applies: |case| operations(&case.get("app")["call"]).any(|name| name == "append_header"),
         reason: "start takes the headers; nobody else holds them",
     },
+    Entry {
+        rule: "a number among the variables",
+        section: Some("simple_server/demo_app"),
+        applies: |case| {
+            case.get("environ").as_object().is_some_and(|vars| vars.values().any(Value::is_number))
+        },
+        reason: "variables are bytes",
+    },
 ];
 
 /// Cases that our types make impossible.

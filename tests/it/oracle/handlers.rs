@@ -37,10 +37,10 @@ pub(crate) fn runs(case: &Case) -> Checked {
 
 /// While a panic unwinds, a `close` that fails too has nobody to tell: the panic alone is reported.
 fn forget_failed_close(recorded: &mut Value) {
-    if let Some(lines) = recorded["stderr_contains"].as_array_mut() {
-        if lines.iter().any(|line| line == "RuntimeError: boom") {
-            lines.retain(|line| line != "RuntimeError: close failed");
-        }
+    if let Some(lines) = recorded["stderr_contains"].as_array_mut()
+        && lines.iter().any(|line| line == "RuntimeError: boom")
+    {
+        lines.retain(|line| line != "RuntimeError: close failed");
     }
 }
 

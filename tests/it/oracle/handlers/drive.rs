@@ -14,7 +14,7 @@ use gatewright::handlers::{
 use gatewright::util::FileSource;
 use serde_json::{Map, Value};
 
-use super::super::convert::{latin1, native, unhex};
+use super::super::convert::{latin1, native, process_env, unhex};
 use super::super::fixture::Case;
 use super::super::run::{Checked, fail};
 use super::errors;
@@ -37,9 +37,11 @@ pub(crate) struct Ran {
     pub(crate) body_bytes: u64,
     pub(crate) logged: bool,
     pub(crate) escaped: Option<String>,
-    /// What ServerHandler reported: status, bytes of the body, and end.
-    pub(crate) requests: Vec<(Option<u16>, u64, End)>,
+    pub(crate) requests: Vec<Request>,
 }
+
+/// What ServerHandler reported: status, bytes of the body, and end.
+pub(crate) type Request = (Option<u16>, u64, End);
 
 /// Runs one application after the other under one handler.
 pub(crate) fn drive(case: &Case, apps: &[&Value], policy: Policy, ways: Ways) -> Checked<Vec<Ran>> {
@@ -49,8 +51,10 @@ pub(crate) fn drive(case: &Case, apps: &[&Value], policy: Policy, ways: Ways) ->
         .map(|app| Script::read(app, case.get("wrap"), ways, told.clone()))
         .collect::<Checked<_>>()?;
     let own = Overrides::read(case, policy)?;
-    let vars =
-        vars(if case.get("environ").is_null() { case.get("process_env") } else { case.get("environ") })?;
+    let vars = match case.get("process_env") {
+        Value::Null => vars(case.get("environ"))?,
+        recorded => process_env(recorded)?,
+    };
     let stdin = match case.get("stdin_hex") {
         Value::Null => Vec::new(),
         recorded => unhex(recorded)?,
@@ -94,7 +98,7 @@ struct Seen {
     wire: Rc<RefCell<Wire>>,
     stderr: Rc<RefCell<Vec<u8>>>,
     told: Told,
-    requests: Rc<RefCell<Vec<(Option<u16>, u64, End)>>>,
+    requests: Rc<RefCell<Vec<Request>>>,
 }
 
 impl Seen {

@@ -202,9 +202,8 @@ impl Script {
             }
             Operation::Write(data) => respond.write(data)?,
             Operation::Raise { name, message } => return raise(self.ways, name, message),
-            Operation::Read { size: None } => drop(environ.input.read_to_end(input)?),
-            Operation::Read { size: Some(size) } => {
-                drop((&mut environ.input).take(*size).read_to_end(input)?);
+            Operation::Read { size } => {
+                (&mut environ.input).take(size.unwrap_or(u64::MAX)).read_to_end(input)?;
             }
             Operation::Capture(keys) => {
                 keys.iter().for_each(|key| self.told.captured(key, captured(environ, key)));

@@ -4,9 +4,11 @@
 //! events, what was logged, what left `run`, the reported requests and the warnings. Not compared is `state_after`: a run's
 //! state is on the stack here, so what of it can be seen is whether a handler can be used again.
 
+mod defects;
 mod drive;
 mod errors;
 mod iterable;
+mod safe;
 mod script;
 mod streams;
 mod told;

@@ -148,7 +148,7 @@ const IMPOSSIBLE: &[Entry] = &[
 ];
 
 /// Recorded defects of wsgiref that no policy reproduces.
-const DEFECTS: &[Entry] = &[
+pub(crate) const DEFECTS: &[Entry] = &[
     Entry {
         rule: "Q2: a client that has gone is no request",
         section: Some("handler_runs/handler_runs"),

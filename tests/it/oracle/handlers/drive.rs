@@ -186,7 +186,8 @@ impl<H: BaseHandler> BaseHandler for Own<'_, H> {
 /// `attrs`, `os_environ` and the policy.
 struct Overrides<'c> {
     policy: Policy,
-    os_environ: Vars,
+    /// None where the case wants this very process's.
+    os_environ: Option<Vars>,
     server_software: Option<&'c str>,
     http_version: Option<&'c str>,
     no_file_wrapper: bool,
@@ -215,7 +216,10 @@ impl<'c> Overrides<'c> {
         };
         Ok(Self {
             policy,
-            os_environ: vars(case.get("os_environ"))?,
+            os_environ: match case.get("os_environ").as_str() {
+                Some("process") => None,
+                _ => Some(vars(case.get("os_environ"))?),
+            },
             server_software: attrs["server_software"].as_str(),
             http_version: attrs["http_version"].as_str(),
             no_file_wrapper: attrs.get("wsgi_file_wrapper").is_some_and(Value::is_null),
@@ -230,9 +234,9 @@ impl<'c> Overrides<'c> {
         Attributes {
             policy: self.policy,
             // Where the process shines through, a case says what its environment held; otherwise nothing that counts.
-            os_environ: match preset.os_environ {
-                OsEnviron::Process => OsEnviron::Given(&self.os_environ),
-                other => other,
+            os_environ: match (preset.os_environ, &self.os_environ) {
+                (OsEnviron::Process, Some(given)) => OsEnviron::Given(given),
+                (other, _) => other,
             },
             server_software: self.server_software.or(preset.server_software),
             http_version: self.http_version.unwrap_or(preset.http_version),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use gatewright::app::BoxError;
+use gatewright::error::{Error, Fault};
 use serde_json::Value;
 
 use super::super::run::{Checked, Verdict, fail};
@@ -42,10 +43,14 @@ pub(crate) fn io(name: &str, message: &str) -> io::Error {
     io::Error::new(kind, shown(name, message))
 }
 
+/// The type of an error that only this library has: one with a status of its own.
+pub(crate) const TYPED: &str = "gatewright::error::Error";
+
 /// Any error that a case raises. Its text begins with the recorded type, as a traceback's last line does.
 pub(crate) fn raised(name: &str, message: &str) -> BoxError {
     match io_name(name) {
         Some(name) => io(name, message).into(),
+        None if name == TYPED => Error::new(Fault::Peer, 413, message.to_owned()).into(),
         None => Raised(shown(name, message)).into(),
     }
 }

@@ -280,7 +280,7 @@ fn is_for_the_responder(item: &Item) -> bool {
 }
 
 fn raise(ways: Ways, name: &str, message: &str) -> AppResult {
-    if ways.panics && errors::io_name(name).is_none() {
+    if ways.panics && errors::io_name(name).is_none() && name != errors::TYPED {
         panic!("{}", errors::shown(name, message));
     }
     Err(errors::raised(name, message))

@@ -1,0 +1,4 @@
+//! The ladder of handlers from outside the crate: own types on every rung, and applications under ready ones.
+
+mod overrides;
+mod rungs;

@@ -227,9 +227,9 @@ impl fmt::Debug for Body<'_> {
 
 fn iterate(respond: &mut dyn Respond, chunks: &mut impl Chunks) -> AppResult {
     // As in wsgiref the length question is asked after the first chunk, and only where its answer counts.
-    if respond.wants_length()
-        && let Some(first) = chunks.next_chunk()?
-    {
+    if respond.wants_length() {
+        // An iterable that has ended is not asked again: it may begin anew, or read its file once more.
+        let Some(first) = chunks.next_chunk()? else { return Ok(respond.end()?) };
         let first = first.into_owned();
         match chunks.exactly_one() {
             true => respond.send(&first)?,

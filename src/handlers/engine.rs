@@ -231,7 +231,8 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
         }
         self.before_leaving();
         let result = self.handler.sendfile(self.out, self.head, file);
-        let taken = self.noting(result)?;
+        // Before the head was sent it was the file that failed, not the output: the error page can still go out.
+        let taken = if self.head.is_sent() { self.noting(result)? } else { result? };
         self.ended |= taken;
         Ok(taken)
     }

@@ -17,9 +17,9 @@
 /// | hop-by-hop headers | the eight of RFC 2616's text | `Trailer` and `Proxy-Connection` too | `trailers` was a typing error |
 /// | a start that failed its checks | is stored all the same | leaves nothing behind | a swallowed error would send what was refused |
 /// | an empty chunk | sends the head | does not | PEP 3333: headers wait for the first non-empty chunk |
-/// | each write | flushed at once | gathered, up to 64 KiB | one system call for a small answer |
-/// | output before the body is read | leaves at once | leaves when the body is here ([`Flow`](super::Flow)) | nginx sends no more of a body once its answer begins |
+/// | each write | flushed at once, and warned of when the stream takes a part only | gathered, up to 64 KiB, and held back until the request's body is here ([`Flow`](super::Flow)) | one system call for a small answer; nginx sends no more of a body once its answer begins |
 /// | an error after output that has not left the process | truncated answer | the output is taken back, the error page sent | nobody has seen it yet |
+/// | an error in the error page | leaves `run` | leaves `run`, and is logged as well | few look at what leaves `run` |
 /// | errors with a status of their own ([`Error`](crate::error::Error)) | the 500 page | a page with that status | a peer's mistake is a 400 |
 /// | broken pipes and connection resets | quiet, whatever connection it was | quiet only if it was the client's | an application's failing database connection must not vanish |
 /// | the request's body | unlimited | ends at CONTENT_LENGTH; an earlier end is an error | PEP 3333; reading on would hang |

@@ -4,6 +4,7 @@
 mod fcgi;
 #[cfg(unix)]
 mod interop;
+mod ladder;
 mod oracle;
 #[cfg(unix)]
 mod scgi;

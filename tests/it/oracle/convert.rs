@@ -85,6 +85,15 @@ pub(crate) fn given(environ: &Value) -> Checked<Given> {
     Ok(given)
 }
 
+/// The variables of a recorded process environment, whose texts Python had decoded from UTF-8.
+pub(crate) fn process_env(environ: &Value) -> Checked<Vars> {
+    let entries = environ.as_object().into_iter().flatten();
+    entries
+        .map(|(name, value)| value.as_str().map(|value| (name, value)))
+        .collect::<Option<Vars>>()
+        .map_or_else(|| fail(format!("{environ} holds something that is no text")), Ok)
+}
+
 fn set_wsgi(wsgi: &mut Wsgi, name: &str, value: &Value) -> Checked {
     let flag = match value {
         Value::Bool(flag) => Some(*flag),

@@ -26,6 +26,13 @@ impl Case {
         Self { section: section.to_owned(), id: id.trim_end().to_owned(), value }
     }
 
+    /// The same case with another value.
+    pub(crate) fn with(&self, key: &str, value: Value) -> Self {
+        let mut changed = self.value.clone();
+        changed[key] = value;
+        Self { section: self.section.clone(), id: self.id.clone(), value: changed }
+    }
+
     /// `file/section`.
     pub(crate) fn section(&self) -> &str {
         &self.section

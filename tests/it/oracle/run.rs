@@ -77,13 +77,17 @@ struct Report {
     impossible: usize,
     dynamic: usize,
     defects: usize,
+    waiting: usize,
     failures: Vec<String>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { passed, impossible, dynamic, defects, .. } = self;
-        write!(f, "{passed} passed, {impossible} impossible, {dynamic} dynamic, {defects} defects")
+        let Report { passed, impossible, dynamic, defects, waiting, .. } = self;
+        write!(
+            f,
+            "{passed} passed, {impossible} impossible, {dynamic} dynamic, {defects} defects, {waiting} waiting"
+        )
     }
 }
 
@@ -107,6 +111,7 @@ impl Report {
             ([(Kind::Impossible, _)], Verdict::Impossible(_)) => return self.impossible += 1,
             ([(Kind::Dynamic, _)], Verdict::Impossible(_)) => return self.dynamic += 1,
             ([(Kind::Defect, _)], Verdict::Fail(_)) => return self.defects += 1,
+            ([(Kind::Waiting, _)], Verdict::Fail(_)) => return self.waiting += 1,
             ([], Verdict::Fail(message)) => format!("{id}: {message}"),
             ([], Verdict::Impossible(reason)) => format!("{id}: impossible, but on no list: {reason}"),
             ([(kind, entry)], verdict) => {
@@ -136,10 +141,11 @@ mod tests {
         case.get("name") == "first"
     }
 
-    const NONE: Lists = Lists { dynamic: &[], impossible: &[], defects: &[] };
+    const NONE: Lists = Lists { dynamic: &[], impossible: &[], defects: &[], waiting: &[] };
     const DYNAMIC: Lists = Lists { dynamic: &[entry("d", first)], ..NONE };
     const IMPOSSIBLE: Lists = Lists { impossible: &[entry("i", first)], ..NONE };
     const DEFECT: Lists = Lists { defects: &[entry("b", first)], ..NONE };
+    const WAITING: Lists = Lists { waiting: &[entry("w", first)], ..NONE };
 
     /// The report on one case with that verdict.
     fn report(lists: &Lists, verdict: &Verdict) -> (String, usize) {
@@ -152,10 +158,11 @@ mod tests {
     fn a_case_needs_the_verdict_of_its_list_and_no_other() {
         let verdicts = [Verdict::Pass, Verdict::Fail(String::new()), Verdict::Impossible(String::new())];
         let table = [
-            (&NONE, 0, "1 passed, 0 impossible, 0 dynamic, 0 defects"),
-            (&DYNAMIC, 2, "0 passed, 0 impossible, 1 dynamic, 0 defects"),
-            (&IMPOSSIBLE, 2, "0 passed, 1 impossible, 0 dynamic, 0 defects"),
-            (&DEFECT, 1, "0 passed, 0 impossible, 0 dynamic, 1 defects"),
+            (&NONE, 0, "1 passed, 0 impossible, 0 dynamic, 0 defects, 0 waiting"),
+            (&DYNAMIC, 2, "0 passed, 0 impossible, 1 dynamic, 0 defects, 0 waiting"),
+            (&IMPOSSIBLE, 2, "0 passed, 1 impossible, 0 dynamic, 0 defects, 0 waiting"),
+            (&DEFECT, 1, "0 passed, 0 impossible, 0 dynamic, 1 defects, 0 waiting"),
+            (&WAITING, 1, "0 passed, 0 impossible, 0 dynamic, 0 defects, 1 waiting"),
         ];
         for (lists, wanted, counted) in table {
             for (at, verdict) in verdicts.iter().enumerate() {

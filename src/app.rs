@@ -192,10 +192,31 @@ impl<'r> Body<'r> {
     ///
     /// No Content-Length is added: set it where it is known.
     ///
+    /// ```
+    /// use std::fs::File;
+    /// use gatewright::app::{AppResult, Responder};
+    /// use gatewright::environ::Environ;
+    ///
+    /// fn manual(_: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    ///     let file = File::open("manual.pdf")?;
+    ///     let length = file.metadata()?.len().to_string();
+    ///     let headers = [("Content-Type", "application/pdf"), ("Content-Length", &length)];
+    ///     respond.start("200 OK", headers)?.send_file(file)
+    /// }
+    /// # let _ = manual;
+    /// ```
+    ///
     /// # Errors
     /// Reading the file or sending failed.
-    pub fn send_file<R: FileSource>(self, file: impl Into<FileWrapper<R>>) -> AppResult {
-        let mut file = file.into();
+    pub fn send_file(self, file: impl FileSource) -> AppResult {
+        self.send_wrapped_file(FileWrapper::new(file))
+    }
+
+    /// Sends a file in blocks of a chosen size, where the handler does not take it as it is.
+    ///
+    /// # Errors
+    /// Reading the file or sending failed.
+    pub fn send_wrapped_file<R: FileSource>(self, mut file: FileWrapper<R>) -> AppResult {
         if self.0.send_file(&mut file.filelike)? {
             return Ok(());
         }

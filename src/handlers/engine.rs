@@ -115,11 +115,14 @@ fn handle_error<H: BaseHandler + ?Sized>(
     handler.log_exception(environ, error);
     let mut outcome = Outcome::new(End::Answered);
     outcome.logged = true;
+    if reply.ended {
+        // The answer is whole: what fails behind it, the closing of an iterable, takes nothing from it.
+        return outcome;
+    }
     if reply.broken.is_some() || !reply.take_back() {
         outcome.end = End::Truncated;
         return outcome;
     }
-    reply.ended = false;
     let page = catching(|| {
         handler.error_output(environ, error, Responder::new(&mut *reply))?;
         Ok(reply.end()?)
@@ -247,13 +250,11 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
         }
         let result = self.handler.finish_content(self.out, self.head);
         self.noting(result)?;
-        self.ended = true;
-        match self.head.missing() {
-            None => Ok(()),
-            Some(missing) => {
-                let message = format!("the body is {missing} bytes shorter than its Content-Length");
-                Err(io::Error::other(Error::application(message)))
-            }
+        if let Some(missing) = self.head.missing() {
+            let message = format!("the body is {missing} bytes shorter than its Content-Length");
+            return Err(io::Error::other(Error::application(message)));
         }
+        self.ended = true;
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Bodies stream through: nothing between the two ends collects them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, BufReader, Read, Write};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use gatewright::app::{app, try_chunks};
 use gatewright::environ::{Abort, Vars};
@@ -31,33 +32,41 @@ fn at(pattern: &[u8], position: u64, length: usize) -> &[u8] {
 /// How far both ends are, and how far apart they ever were.
 #[derive(Default)]
 struct Progress {
-    read: Cell<u64>,
-    written: Cell<u64>,
-    furthest: Cell<u64>,
+    read: AtomicU64,
+    written: AtomicU64,
+    furthest: AtomicU64,
 }
 
 impl Progress {
-    fn note(&self) {
-        // The head goes out too, so the writer can be ahead.
-        let apart = self.read.get().abs_diff(self.written.get());
-        self.furthest.set(self.furthest.get().max(apart));
+    /// Moves one end on; gives where it was.
+    fn advance(&self, end: &AtomicU64, count: usize) -> u64 {
+        let position = end.fetch_add(count as u64, Ordering::Relaxed);
+        let apart = self.read.load(Ordering::Relaxed).abs_diff(self.written.load(Ordering::Relaxed));
+        self.furthest.fetch_max(apart, Ordering::Relaxed);
+        position
+    }
+
+    /// Fails unless all has gone through, and never much of it was under way.
+    fn check(&self, told: &str) {
+        let [read, written, furthest] =
+            [&self.read, &self.written, &self.furthest].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((read, written), (TOTAL, TOTAL), "{told}");
+        assert!(furthest <= UNDER_WAY, "{told}: {furthest} bytes were under way");
     }
 }
 
 /// A request's body that nobody has in memory.
 struct Upload {
     pattern: Vec<u8>,
-    progress: Rc<Progress>,
+    progress: Arc<Progress>,
 }
 
 impl Read for Upload {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let position = self.progress.read.get();
-        let left = usize::try_from(TOTAL - position).expect("a 64-bit machine, or the end");
-        let count = into.len().min(left).min(64 * 1024);
+        let left = TOTAL - self.progress.read.load(Ordering::Relaxed);
+        let count = into.len().min(usize::try_from(left).unwrap_or(usize::MAX)).min(64 * 1024);
+        let position = self.progress.advance(&self.progress.read, count);
         into[..count].copy_from_slice(at(&self.pattern, position, count));
-        self.progress.read.set(position + count as u64);
-        self.progress.note();
         Ok(count)
     }
 }
@@ -65,7 +74,7 @@ impl Read for Upload {
 /// A client that checks what it gets and keeps nothing of it.
 struct Download {
     pattern: Vec<u8>,
-    progress: Rc<Progress>,
+    progress: Arc<Progress>,
     head: Vec<u8>,
 }
 
@@ -81,11 +90,9 @@ impl Write for Download {
             body = &data[data.len() - beyond..];
         }
         for piece in body.chunks(64 * 1024) {
-            let position = self.progress.written.get();
+            let position = self.progress.advance(&self.progress.written, piece.len());
             assert!(piece == at(&self.pattern, position, piece.len()), "near byte {position}");
-            self.progress.written.set(position + piece.len() as u64);
         }
-        self.progress.note();
         Ok(data.len())
     }
 
@@ -107,36 +114,54 @@ fn a_long_body_streams_in_and_out_at_the_same_time() {
     });
     for (policy, full_duplex) in [(Policy::Safe, true), (Policy::Safe, false), (Policy::Wsgiref, false)] {
         for (told, app) in [("copy", &echo as &dyn gatewright::app::Application), ("chunks", &blocks)] {
-            let progress = Rc::new(Progress::default());
-            let upload = Upload { pattern: pattern(), progress: Rc::clone(&progress) };
-            let download = Download { pattern: pattern(), progress: Rc::clone(&progress), head: Vec::new() };
+            let progress = Arc::new(Progress::default());
+            let upload = Upload { pattern: pattern(), progress: Arc::clone(&progress) };
+            let download = Download { pattern: pattern(), progress: Arc::clone(&progress), head: Vec::new() };
             let vars = Vars::from([("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", &TOTAL.to_string())]);
             let mut handler = BaseCgi::new(BufReader::new(upload), download, io::sink(), vars);
             (handler.attributes.policy, handler.attributes.full_duplex) = (policy, full_duplex);
             let outcome = handler.run(app);
             assert_eq!((outcome.end, outcome.body_bytes), (End::Answered, TOTAL), "{policy:?} {told}");
-            assert_eq!((progress.read.get(), progress.written.get()), (TOTAL, TOTAL), "{policy:?} {told}");
-            let furthest = progress.furthest.get();
             if policy == Policy::Safe && !full_duplex {
                 // No web server has to send and receive at once: the body was here before the answer began.
-                assert_eq!(furthest, TOTAL, "{told}");
+                assert_eq!(progress.furthest.load(Ordering::Relaxed), TOTAL, "{told}");
             } else {
-                assert!(furthest <= UNDER_WAY, "{policy:?} {told}: {furthest} bytes were under way");
+                progress.check(&format!("{policy:?} {told}"));
             }
         }
     }
 }
 
 #[test]
+fn a_long_body_in_small_pieces_is_not_gathered_whole() {
+    let progress = Arc::new(Progress::default());
+    let (ours, pattern_of_app) = (Arc::clone(&progress), pattern());
+    let small = app(move |_, respond| {
+        let mut body = respond.start("200 OK", [("Content-Type", "application/octet-stream")])?;
+        while ours.read.load(Ordering::Relaxed) < TOTAL {
+            let position = ours.advance(&ours.read, 1024);
+            body.write_all(at(&pattern_of_app, position, 1024))?;
+        }
+        Ok(())
+    });
+    let download = Download { pattern: pattern(), progress: Arc::clone(&progress), head: Vec::new() };
+    let outcome = BaseCgi::new(io::empty(), download, io::sink(), Vars::new()).run(&small);
+    assert_eq!((outcome.end, outcome.body_bytes), (End::Answered, TOTAL));
+    progress.check("small pieces");
+}
+
+#[test]
 fn in_full_duplex_output_leaves_before_the_application_waits_for_input() {
-    /// A client that sends its question only after it has seen the greeting.
-    struct Client(Rc<RefCell<Vec<u8>>>);
+    /// A client that gives its name only after it has seen the greeting.
+    struct Client {
+        seen: Rc<RefCell<Vec<u8>>>,
+        name: &'static [u8],
+    }
 
     impl Read for Client {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            assert!(self.0.borrow().ends_with(b"\r\n\r\nhello "), "asked before it was greeted");
-            into[..3].copy_from_slice(b"you");
-            Ok(3)
+            assert!(self.seen.borrow().ends_with(b"\r\n\r\nhello "), "asked before it was greeted");
+            self.name.read(into)
         }
     }
 
@@ -161,7 +186,7 @@ fn in_full_duplex_output_leaves_before_the_application_waits_for_input() {
     });
     let seen = Rc::new(RefCell::new(Vec::new()));
     let vars = Vars::from([("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "3")]);
-    let stdin = BufReader::new(Client(Rc::clone(&seen)));
+    let stdin = BufReader::new(Client { seen: Rc::clone(&seen), name: b"you" });
     let mut handler = BaseCgi::new(stdin, Seen(Rc::clone(&seen)), io::sink(), vars);
     handler.attributes.full_duplex = true;
     let outcome = handler.run(&greets);

@@ -55,7 +55,7 @@ fn a_failing_close_is_logged_and_adds_nothing_to_the_response() {
         let [ran] = runs.as_slice() else { panic!("{} is one run", case.id()) };
         assert_eq!(output(ran), case.expect()["output_text"], "{}", case.id());
         assert_eq!(ran.stderr, "gatewright: GET /: RuntimeError: close failed\n", "{}", case.id());
-        assert_eq!((&ran.escaped, ran.logged), (&None, true), "{}", case.id());
+        assert_eq!((ran.end, &ran.escaped, ran.logged), (End::Answered, &None, true), "{}", case.id());
     }
 }
 

@@ -237,7 +237,7 @@ impl Script {
             Answer::File { content, blksize, tells, own } => {
                 let source = Source::new(content.clone(), *tells, self.told.clone())?;
                 let wrapper = FileWrapper::with_block_size(source, *blksize);
-                if *own { body.send_file::<Source>(wrapper) } else { body.send_chunks(wrapper) }
+                if *own { body.send_wrapped_file(wrapper) } else { body.send_chunks(wrapper) }
             }
         }
     }

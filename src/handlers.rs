@@ -86,6 +86,7 @@
 //! [`Headers`](crate::headers::Headers) always. State that wsgiref keeps in the object (`status`, `headers`,
 //! `headers_sent`, `bytes_sent`) is in the [`Head`] of one run, so that a handler can be run again after any outcome.
 
+mod attributes;
 pub mod base;
 mod body;
 mod cgi;
@@ -99,7 +100,8 @@ mod server;
 mod simple;
 mod streams;
 
-pub use base::{Attributes, BaseHandler, OsEnviron, Supply};
+pub use attributes::{Attributes, OsEnviron};
+pub use base::{BaseHandler, Supply};
 pub use cgi::{Cgi, CgiHandler, process_streams};
 pub use head::Head;
 pub use iis::{IisCgi, IisCgiHandler};

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 
-use super::base::{Attributes, BaseHandler};
+use super::attributes::Attributes;
+use super::base::BaseHandler;
 use super::simple::BaseCgiHandler;
 use super::streams::{Scratch, Streams, plain_streams};
 use crate::environ::{Vars, read_environ};

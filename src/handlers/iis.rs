@@ -1,6 +1,7 @@
 //! `IISCGIHandler`: a CGI program under IIS, which repeats the script name in PATH_INFO.
 
-use super::base::{Attributes, BaseHandler};
+use super::attributes::Attributes;
+use super::base::BaseHandler;
 use super::cgi::{CgiHandler, process_streams};
 use super::streams::Streams;
 use crate::environ::{Known, Vars, read_environ};

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{BufRead, Write};
 
-use super::base::{Attributes, BaseHandler};
+use super::attributes::Attributes;
+use super::base::BaseHandler;
 use super::outcome::Outcome;
 use super::simple::{Simple, SimpleHandler};
 use super::streams::Streams;

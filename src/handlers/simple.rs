@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{BufRead, Write};
 
-use super::base::{Attributes, BaseHandler, Supply};
+use super::attributes::Attributes;
+use super::base::{BaseHandler, Supply};
 use super::streams::{Scratch, Streams, plain_streams};
 use crate::environ::Vars;
 

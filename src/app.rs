@@ -106,6 +106,15 @@ where
     function
 }
 
+/// An application that answers by failing: the handler turns the error into its page and logs it.
+#[cfg(any(unix, feature = "cli"))]
+pub(crate) fn refusal(error: crate::error::Error) -> impl Application {
+    let (fault, status, message) = (error.fault(), error.status(), error.to_string());
+    app(move |_: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        Err(crate::error::Error::new(fault, status, message.clone()).into())
+    })
+}
+
 /// The one chance to start the response: `start_response` of PEP 3333.
 pub struct Responder<'r>(&'r mut (dyn Respond + 'r));
 

@@ -4,6 +4,7 @@
 mod app;
 pub mod cgi;
 mod config;
+mod front;
 #[cfg(unix)]
 mod logger;
 mod own;

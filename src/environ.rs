@@ -5,6 +5,7 @@
 //! which is one byte, so a byte string is its exact equivalent and cannot hold anything else.
 
 mod accept;
+pub mod front;
 mod input;
 mod length;
 mod read;
@@ -13,7 +14,7 @@ mod vars;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use accept::{Collector, sanitise};
+pub use accept::{Collector, sanitise, sanitise_except};
 pub use input::{Errors, Input};
 pub(crate) use length::push_digit;
 pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};

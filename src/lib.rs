@@ -44,6 +44,7 @@
 //! | write an application or a middleware | [`app`], [`environ`], [`headers`], [`util`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
+//! | know what your web server sends, and have it repaired | [`environ::front`] |
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
 //! | know how safe it is, and how true to wsgiref | [`handlers::Policy`], the one table of differences |
 

@@ -28,8 +28,8 @@ use std::time::Duration;
 pub use address::{Address, AddressError};
 pub use listen::{Listener, SocketRights, Stream};
 
-use crate::app::{AppResult, Application, Responder, app};
-use crate::environ::Environ;
+use crate::app::Application;
+use crate::environ::front::FrontSettings;
 use crate::error::Error;
 use crate::handlers::Attributes;
 
@@ -43,7 +43,7 @@ pub enum Protocol {
     Scgi,
 }
 
-/// Limits and time-outs.
+/// Limits, time-outs, and the web server in front.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -68,6 +68,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Time for requests under way when the server is stopped.
     pub drain_timeout: Duration,
+    /// What is known of the web server in front.
+    pub front: FrontSettings,
 }
 
 impl Default for Settings {
@@ -83,6 +85,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+            front: FrontSettings::default(),
         }
     }
 }
@@ -92,7 +95,7 @@ impl Default for Settings {
 pub struct Server {
     protocol: Protocol,
     listeners: Vec<Listener>,
-    /// Limits and time-outs.
+    /// Limits, time-outs, and the web server in front.
     pub settings: Settings,
 }
 
@@ -152,14 +155,6 @@ impl Stop {
 /// The attributes of a gateway's handlers.
 fn attributes(settings: &Settings) -> Attributes<'static> {
     Attributes { wsgi_multiprocess: false, full_duplex: settings.full_duplex, ..Attributes::BASE_CGI }
-}
-
-/// An application that answers by failing: the handler turns the error into its page and logs it.
-fn refusal(error: Error) -> impl Application {
-    let (fault, status, message) = (error.fault(), error.status(), error.to_string());
-    app(move |_: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
-        Err(Error::new(fault, status, message.clone()).into())
-    })
 }
 
 /// Whether the request's body may be that long.

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::app::{self, App};
+use super::front::FrontFlags;
 use super::usage;
-use crate::app::Application;
+use crate::app::{Application, refusal};
+use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
-use crate::handlers::{BaseHandler, Cgi, End, IisCgi, Outcome, capture_panics};
+use crate::handlers::{BaseHandler, Cgi, End, Outcome, capture_panics};
 
 const PROGRAM: &str = "cgi-gateway";
 
@@ -22,9 +24,8 @@ struct Arguments {
     /// The application: demo
     #[arg(value_name = "APP", value_parser = app::parse)]
     app: Option<App>,
-    /// The web server in front: auto asks SERVER_SOFTWARE, iis repairs PATH_INFO, none repairs nothing
-    #[arg(long, value_name = "NAME", value_parser = parse_front, default_value = "auto")]
-    front: Front,
+    #[command(flatten)]
+    front: FrontFlags,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -35,26 +36,6 @@ struct Arguments {
 
 const TRY: &str = "Under a web server, CGI_GATEWAY_APP names the application where APP is not given, and \
 CGI_GATEWAY_OPTIONS holds further options. To try it by hand:\n  REQUEST_METHOD=GET PATH_INFO=/hello cgi-gateway demo";
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Front {
-    #[default]
-    Auto,
-    Iis,
-    None,
-}
-
-fn parse_front(text: &str) -> Result<Front, String> {
-    match text {
-        "auto" => Ok(Front::Auto),
-        "iis" => Ok(Front::Iis),
-        "none" => Ok(Front::None),
-        "nginx" | "apache" | "lighttpd" | "caddy" | "haproxy" => {
-            Err("repairs for this web server are not in this version yet; write auto, iis or none".to_owned())
-        }
-        _ => Err("there is no such web server; write auto, iis or none".to_owned()),
-    }
-}
 
 /// Runs the program: exit status 0 for an answered request, 1 for one that could not be, 2 for wrong usage.
 pub fn main() -> ExitCode {
@@ -71,7 +52,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(usage::WRONG_USAGE);
     }
     match arguments(&environ) {
-        Ok(arguments) => serve(environ, &arguments),
+        Ok(arguments) => serve(environ, arguments),
         Err(exit) => exit,
     }
 }
@@ -81,38 +62,36 @@ pub(super) fn is_request(environ: &Vars) -> bool {
     environ.known(Known::GatewayInterface).is_some() || environ.known(Known::RequestMethod).is_some()
 }
 
-fn serve(environ: Vars, arguments: &Arguments) -> ExitCode {
-    let iis = match arguments.front {
-        Front::Iis => true,
-        Front::None => false,
-        Front::Auto => is_iis(&environ),
-    };
-    answer(environ, iis, arguments.full_duplex, &*arguments.app.clone().unwrap_or_default().open())
+fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
+    answer(
+        environ,
+        arguments.front.settings(),
+        arguments.full_duplex,
+        &*arguments.app.unwrap_or_default().open(),
+    )
 }
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
-    let iis = is_iis(&environ);
-    answer(environ, iis, false, application)
+    answer(environ, FrontSettings::default(), false, application)
 }
 
-fn answer(environ: Vars, iis: bool, full_duplex: bool, application: &dyn Application) -> ExitCode {
+fn answer(
+    mut environ: Vars,
+    front: FrontSettings,
+    full_duplex: bool,
+    application: &dyn Application,
+) -> ExitCode {
     capture_panics();
-    let outcome = if iis {
-        let mut handler = IisCgi::with_environ(environ);
-        handler.attributes.full_duplex = full_duplex;
-        handler.run(application)
-    } else {
-        let mut handler = Cgi::with_environ(environ);
-        handler.attributes.full_duplex = full_duplex;
-        handler.run(application)
-    };
-    status(&outcome)
-}
-
-fn is_iis(environ: &Vars) -> bool {
-    let software = environ.known(Known::ServerSoftware).unwrap_or_default().to_ascii_lowercase();
-    software.starts_with(b"microsoft-iis/")
+    let refused = front.apply(&mut environ).err();
+    let mut handler = Cgi::with_environ(environ);
+    handler.attributes.full_duplex = full_duplex;
+    // One request is all there is: what it borrows may as well last.
+    handler.attributes.keep_variables = front.keep_variables.leak();
+    status(&match refused {
+        Some(error) => handler.run(&refusal(error)),
+        None => handler.run(application),
+    })
 }
 
 fn status(outcome: &Outcome) -> ExitCode {

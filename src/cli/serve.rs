@@ -11,6 +11,7 @@ use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::app::{self, App};
+use super::front::FrontFlags;
 use super::{logger, usage};
 use crate::app::Application;
 use crate::handlers::capture_panics;
@@ -48,6 +49,8 @@ struct Sockets {
     /// Group of a socket file, by name or number: the web server's, so that it may connect
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+    #[command(flatten)]
+    front: FrontFlags,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
@@ -127,6 +130,7 @@ fn run(protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> anyho
         socket_mode: mode,
         socket_owner: owner,
         socket_group: group,
+        front,
         full_duplex,
         config: _,
     } = sockets;
@@ -135,6 +139,7 @@ fn run(protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> anyho
     let signals = block_signals().context("cannot receive signals")?;
     let mut server = Server::new(protocol);
     server.settings.full_duplex = full_duplex;
+    server.settings.front = front.settings();
     for address in &socket {
         let listener = server.bind(address, &rights).context("--socket")?;
         log::info!("listening on {}{}", listener.description(), listener.rights());

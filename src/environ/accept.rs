@@ -45,7 +45,7 @@ impl<'v> Collector<'v> {
     /// Status 400 for a second CONTENT_LENGTH that says something else than the first.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
         if name.is_empty() || memchr::memchr2(b'=', 0, name).is_some() || memchr::memchr(0, value).is_some() {
-            report_dropped(name, "no environment can hold it");
+            report_dropped(log::Level::Warn, name, "no environment can hold it");
             return Ok(());
         }
         if name == b"CONTENT_LENGTH" {
@@ -95,12 +95,35 @@ impl<'v> Collector<'v> {
 ///
 /// What is dropped is logged once per name.
 pub fn sanitise(vars: &mut Vars) {
-    if vars.remove("HTTP_PROXY") {
-        report_dropped(b"HTTP_PROXY", "HTTP clients would take the client's word for their proxy (httpoxy)");
+    sanitise_except::<&str>(vars, &[]);
+}
+
+/// [`sanitise`], without touching the variables that `keep` names exactly.
+///
+/// ```
+/// use gatewright::environ::{Vars, sanitise_except};
+///
+/// let mut vars = Vars::from([("HTTP_PROXY", "a"), ("HTTP_CONTENT_TYPE", "b")]);
+/// sanitise_except(&mut vars, &["HTTP_PROXY"]);
+/// assert_eq!(vars, Vars::from([("HTTP_PROXY", "a")]));
+/// ```
+pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
+    let dropped = |name: &[u8]| !keep.iter().any(|kept| kept.as_ref().as_bytes() == name);
+    if dropped(b"HTTP_PROXY") && vars.remove("HTTP_PROXY") {
+        report_dropped(
+            log::Level::Warn,
+            b"HTTP_PROXY",
+            "HTTP clients would take the client's word for their proxy (httpoxy); --keep-variable keeps it",
+        );
     }
     for double in ["HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"] {
-        if vars.remove(double) {
-            log::debug!("{double} is dropped: it doubles the variable without HTTP_");
+        if dropped(double.as_bytes()) && vars.remove(double) {
+            // No cause for worry: nginx sends them with every request that has a body.
+            report_dropped(
+                log::Level::Info,
+                double.as_bytes(),
+                "it doubles the variable without HTTP_; --keep-variable keeps it",
+            );
         }
     }
     const EMPTY_IS_ABSENT: [&str; 7] = [
@@ -113,12 +136,12 @@ pub fn sanitise(vars: &mut Vars) {
         "HTTPS",
     ];
     for name in EMPTY_IS_ABSENT {
-        if vars.get(name).is_some_and(<[u8]>::is_empty) {
+        if vars.get(name).is_some_and(<[u8]>::is_empty) && dropped(name.as_bytes()) {
             vars.remove(name);
         }
     }
     if vars.iter().any(|(name, _)| is_odd_header(name)) {
-        drop_aliases(vars);
+        drop_aliases(vars, dropped);
     }
 }
 
@@ -126,7 +149,7 @@ fn is_odd_header(name: &[u8]) -> bool {
     name.starts_with(b"HTTP_") && memchr::memchr2(b'-', b'.', name).is_some()
 }
 
-fn drop_aliases(vars: &mut Vars) {
+fn drop_aliases(vars: &mut Vars, dropped: impl Fn(&[u8]) -> bool) {
     let mut seen = HashSet::new();
     vars.retain(|name, _| {
         if !name.starts_with(b"HTTP_") {
@@ -134,25 +157,29 @@ fn drop_aliases(vars: &mut Vars) {
         }
         let plain: Vec<u8> =
             name.iter().map(|byte| if matches!(byte, b'-' | b'.') { b'_' } else { *byte }).collect();
-        let first = seen.insert(plain);
-        if !first {
-            report_dropped(name, "it differs from an earlier header only by '_', '-' or '.'");
+        let kept = seen.insert(plain) || !dropped(name);
+        if !kept {
+            report_dropped(
+                log::Level::Warn,
+                name,
+                "it differs from an earlier header only by '_', '-' or '.'; --keep-variable keeps it",
+            );
         }
-        first
+        kept
     });
 }
 
 /// Says once per name that a parameter was dropped. The names are a peer's, so the memory of them is bounded.
-fn report_dropped(name: &[u8], why: &str) {
+fn report_dropped(level: log::Level, name: &[u8], why: &str) {
     const REMEMBERED: usize = 256;
     static REPORTED: OnceLock<Mutex<HashSet<Vec<u8>>>> = OnceLock::new();
-    if !log::log_enabled!(log::Level::Warn) {
+    if !log::log_enabled!(level) {
         return;
     }
     let name = name.get(..64).unwrap_or(name);
     let mut reported = REPORTED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if reported.len() < REMEMBERED && reported.insert(name.to_vec()) {
-        log::warn!("parameter {} is dropped: {why}", name.escape_ascii());
+        log::log!(level, "parameter {} is dropped: {why}", name.escape_ascii());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The data attributes of handlers: one plain struct, and a preset for each rung.
 
+use std::borrow::Cow;
+
 use super::Policy;
 use crate::environ::Vars;
 
@@ -28,6 +30,8 @@ pub struct Attributes<'a> {
     pub full_duplex: bool,
     /// Whether the rule of [`repair_path_info`](super::iis::repair_path_info) is applied.
     pub repair_iis: bool,
+    /// Names that [`sanitise`](crate::environ::sanitise), the safe policy's rule, does not touch.
+    pub keep_variables: &'a [Cow<'static, str>],
     /// How many causes of an error are logged; `None` is all.
     pub traceback_limit: Option<usize>,
     /// The error page's status.
@@ -65,6 +69,7 @@ impl Attributes<'_> {
         os_environ: OsEnviron::Process,
         full_duplex: false,
         repair_iis: false,
+        keep_variables: &[],
         traceback_limit: None,
         error_status: "500 Internal Server Error",
         error_headers: &[("Content-Type", "text/plain")],

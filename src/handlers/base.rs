@@ -15,7 +15,7 @@ use super::iis;
 use super::outcome::Outcome;
 use super::streams::{Output, Streams};
 use crate::app::{AppResult, Application, BoxError, Responder};
-use crate::environ::{Environ, Scheme, Vars, Wsgi, read_environ, sanitise};
+use crate::environ::{Environ, Scheme, Vars, Wsgi, read_environ, sanitise_except};
 use crate::error::{Error, Fault};
 use crate::headers::Headers;
 use crate::util::{FileSource, format_date_time, guess_scheme};
@@ -176,7 +176,7 @@ pub fn setup_environ<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ
         iis::repair_path_info(&mut environ.vars);
     }
     if attributes.policy.is_safe() {
-        sanitise(&mut environ.vars);
+        sanitise_except(&mut environ.vars, attributes.keep_variables);
     }
     if environ.vars.has_wsgi_names() {
         drop_wsgi_names(&mut environ.vars);

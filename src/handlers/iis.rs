@@ -4,30 +4,8 @@ use super::attributes::Attributes;
 use super::base::BaseHandler;
 use super::cgi::{CgiHandler, process_streams};
 use super::streams::Streams;
-use crate::environ::{Known, Vars, read_environ};
-
-/// The IIS rule: where PATH_INFO is SCRIPT_NAME, or goes on behind it with `/`, that front is taken off.
-///
-/// IIS sends PATH_INFO so unless `allowPathInfo` is set, and a program cannot see the setting. A request of a corrected
-/// IIS for `/app.cgi/app.cgi/x` is thus shortened too. SCRIPT_NAME and PATH_TRANSLATED are never touched; where both
-/// SCRIPT_NAME and PATH_INFO are missing or empty, PATH_INFO is set empty.
-///
-/// ```
-/// use gatewright::{environ::Vars, handlers::iis::repair_path_info};
-///
-/// let mut vars = Vars::from([("SCRIPT_NAME", "/app.cgi"), ("PATH_INFO", "/app.cgi/x")]);
-/// repair_path_info(&mut vars);
-/// assert_eq!(vars.get("PATH_INFO"), Some(&b"/x"[..]));
-/// ```
-pub fn repair_path_info(vars: &mut Vars) {
-    let path = vars.known(Known::PathInfo).unwrap_or_default();
-    let script = vars.known(Known::ScriptName).unwrap_or_default();
-    let Some(rest) = path.strip_prefix(script) else { return };
-    if rest.is_empty() || rest.starts_with(b"/") || (script.is_empty() && path.is_empty()) {
-        let rest = rest.to_vec();
-        vars.set("PATH_INFO", rest);
-    }
-}
+pub use crate::environ::front::repair::path_info_with_script_name as repair_path_info;
+use crate::environ::{Vars, read_environ};
 
 /// The last rung: [`CgiHandler`] with the rule of [`repair_path_info`].
 ///

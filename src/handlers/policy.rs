@@ -24,7 +24,7 @@
 /// | broken pipes and connection resets | quiet, whatever connection it was | quiet only if it was the client's | an application's failing database connection must not vanish |
 /// | the request's body | unlimited | ends at CONTENT_LENGTH; an earlier end is an error | PEP 3333; reading on would hang |
 /// | a malformed CONTENT_LENGTH | passed on | 400 | no one knows how long the body is |
-/// | variables | all, and the process's own beneath them | without HTTP_PROXY, HTTP_CONTENT_*, aliases and empty doubles ([`sanitise`](crate::environ::sanitise)), and nothing of the process | httpoxy; settings of the process are no client's |
+/// | variables | all, and the process's own beneath them | without HTTP_PROXY, HTTP_CONTENT_*, aliases and empty doubles ([`sanitise`](crate::environ::sanitise)) unless [kept](crate::handlers::Attributes::keep_variables), and nothing of the process | httpoxy; settings of the process are no client's |
 /// | no SERVER_PROTOCOL, under an origin server | an error after the head counts as sent | taken for HTTP/1.0 or later | nothing else needs it |
 ///
 /// Always, under either: control characters never leave in a status or header, an iterable is closed exactly once, a

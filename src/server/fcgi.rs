@@ -12,7 +12,8 @@ use self::request::{Incoming, Request};
 use super::notice::Notice;
 use super::pool::Shared;
 use super::wire::close_gently;
-use super::{Settings, Stream, attributes, refusal};
+use super::{Settings, Stream, attributes};
+use crate::app::refusal;
 use crate::environ::{Abort, Vars};
 use crate::error::BoxError;
 use crate::handlers::{
@@ -103,7 +104,11 @@ impl BaseCgiHandler for Handler<'_, '_> {
     }
 }
 
-impl BaseHandler for Handler<'_, '_> {}
+impl BaseHandler for Handler<'_, '_> {
+    fn attributes(&self) -> Attributes<'_> {
+        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+    }
+}
 
 /// STDOUT of the request under way.
 struct Answer<'a, 's>(&'a RefCell<Outgoing<'s>>);

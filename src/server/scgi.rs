@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 use super::notice::Notice;
 use super::pool::Shared;
 use super::wire::{Incoming, Patience, close_broken, close_gently, send};
-use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs, refusal};
+use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs};
+use crate::app::refusal;
 use crate::environ::{Abort, Collector, Vars};
 use crate::error::Error;
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, plain_streams};
@@ -96,7 +97,7 @@ fn read_pairs(head: &[u8], settings: &Settings) -> Request {
             collector.push(name, value)?;
         }
         collector.finish();
-        Ok(())
+        settings.front.apply(&mut request.vars)
     })()
     .err();
     request
@@ -188,7 +189,11 @@ impl BaseCgiHandler for Handler<'_> {
     }
 }
 
-impl BaseHandler for Handler<'_> {}
+impl BaseHandler for Handler<'_> {
+    fn attributes(&self) -> Attributes<'_> {
+        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+    }
+}
 
 /// The response on its way to the socket.
 struct Answer<'s>(&'s Stream);

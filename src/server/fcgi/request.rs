@@ -352,6 +352,7 @@ fn read_params(
         None => None,
     };
     length.map_or(Ok(()), |length| check_body(length, settings))?;
+    settings.front.apply(vars)?;
     Ok(length)
 }
 

@@ -1,5 +1,6 @@
 //! Every overridable item, overridden on a type of every rung, is what `run` uses.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read, Write};
 use std::sync::{LazyLock, Mutex};
 
@@ -182,6 +183,7 @@ const ATTRIBUTES: &[Probe] = &[
     value!(http_version: "1.1", hello, ORIGIN, |seen| seen.output.starts_with("HTTP/1.1 200 OK\r\n")),
     value!(server_software: Some("Own/1"), hello, ORIGIN, |seen| seen.output.contains("Server: Own/1\r\n")),
     value!(os_environ: OsEnviron::Given(&BENEATH), hello, SAME, |seen| seen.var("BENEATH").is_some()),
+    value!(keep_variables: &[Cow::Borrowed("HTTP_PROXY")], hello, SAME, |seen| seen.var("HTTP_PROXY").is_some()),
     value!(traceback_limit: Some(0), fails, SAME, |seen| !seen.errors.contains("the cause")),
     value!(error_status: "599 Own", fails, SAME, |seen| seen.output.contains("599 Own\r\n")),
     value!(error_headers: &[("X-Error", "own")], fails, SAME, |seen| seen.output.contains("X-Error: own\r\n")),
@@ -194,6 +196,7 @@ fn run(probe: &Probe, on: fn(Memory) -> Box<dyn Rung>, overridden: bool) -> Seen
         ("REQUEST_METHOD", "GET"),
         ("SCRIPT_NAME", "/app"),
         ("PATH_INFO", "/app/x"),
+        ("HTTP_PROXY", "a"),
         ("SERVER_PROTOCOL", "HTTP/1.1"),
     ];
     let active = overridden.then_some(probe.item);
@@ -289,6 +292,7 @@ fn every_item_has_its_probe() {
         os_environ,
         full_duplex,
         repair_iis,
+        keep_variables,
         traceback_limit,
         error_status,
         error_headers,

@@ -1,0 +1,49 @@
+//! The flags about the web server in front, the same for every gateway that has one.
+
+use std::borrow::Cow;
+
+use clap::Args;
+
+use crate::environ::front::{Front, FrontError, FrontSettings, ScriptName};
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct FrontFlags {
+    /// The web server in front, whose variables are repaired: auto, nginx, apache, lighttpd, caddy, haproxy, iis or none;
+    /// auto asks SERVER_SOFTWARE and repairs only what is certain
+    #[arg(long, value_name = "NAME", value_parser = parse::<Front>, default_value = "auto")]
+    front: Front,
+    /// Where the application is mounted, if the web server does not say: /app; other paths are 404, / is the root
+    #[arg(long, value_name = "PATH", value_parser = parse::<ScriptName>)]
+    script_name: Option<ScriptName>,
+    /// Withhold HTTP_AUTHORIZATION, the client's credentials
+    #[arg(long)]
+    hide_authorization: bool,
+    /// Let a variable through that is dropped for safety, such as HTTP_PROXY; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    keep_variable: Vec<String>,
+}
+
+impl FrontFlags {
+    pub(super) fn settings(self) -> FrontSettings {
+        FrontSettings {
+            front: self.front,
+            script_name: self.script_name,
+            hide_authorization: self.hide_authorization,
+            keep_variables: self.keep_variable.into_iter().map(Cow::Owned).collect(),
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr<Err = FrontError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: FrontError| error.to_string())
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is the name of a variable, such as HTTP_PROXY".to_owned()),
+        name if name.contains(['=', '\0']) => {
+            Err("no variable's name has an equals sign or a NUL".to_owned())
+        }
+        name => Ok(name.to_owned()),
+    }
+}

@@ -3,6 +3,8 @@
 #[cfg(unix)]
 mod fcgi;
 #[cfg(unix)]
+mod front;
+#[cfg(unix)]
 mod interop;
 mod ladder;
 mod oracle;

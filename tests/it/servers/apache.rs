@@ -25,43 +25,45 @@ pub(crate) enum Starts {
 
 /// Starts Apache with `program` as the CGI program at `/app`, and `directives` besides.
 pub(crate) fn start(starts: Starts, program: &Path, directives: &str) -> Site {
-    let apache = installed("apache2");
     let folder = Folder::new();
-    for name in ["docroot", "cgi-bin", "run"] {
+    folder.mkdir("cgi-bin");
+    let script = folder.install(program, "cgi-bin/app");
+    let mut directives = format!("ScriptAlias /app \"{}\"\n{directives}\n", script.display());
+    let modules: [&str; 2] = match starts {
+        Starts::Daemon => ["mpm_event", "cgid"],
+        Starts::Itself => ["mpm_prefork", "cgi"],
+    };
+    if starts == Starts::Daemon {
+        directives += "ScriptSock cgid.sock\n";
+    }
+    let (port, server) = serve(&folder, &modules, &directives);
+    Site { port, server, gateway: None, folder }
+}
+
+/// Starts Apache with these modules, besides common ones, and these directives.
+fn serve(folder: &Folder, modules: &[&str], directives: &str) -> (u16, Process) {
+    let apache = installed("apache2");
+    for name in ["docroot", "run"] {
         folder.mkdir(name);
     }
-    let script = folder.install(program, "cgi-bin/app");
     let port = free_port();
-    let mut config = modules(starts);
+    let load = |name: &&str| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n");
+    let mut config: String = modules.iter().chain(&["authz_core", "alias", "env"]).map(load).collect();
     config += &format!(
         "ServerRoot \"{root}\"\nDefaultRuntimeDir \"{root}/run\"\nPidFile \"{root}/run/apache.pid\"\n\
          ServerName localhost\nListen 127.0.0.1:{port}\nDocumentRoot \"{root}/docroot\"\n\
-         ErrorLog \"{root}/errors.log\"\nLogLevel info\nScriptAlias /app \"{script}\"\n{directives}\n",
+         ErrorLog \"{root}/errors.log\"\nLogLevel info\n{directives}\n",
         root = folder.root().display(),
-        script = script.display(),
     );
-    if starts == Starts::Daemon {
-        config += "ScriptSock cgid.sock\n";
-    }
     if is_root() {
         config += "User www-data\nGroup www-data\n";
     }
     let config = folder.write("apache.conf", config);
-    let mut server = Process::start(&folder, "apache", &apache, |command| {
+    let mut server = Process::start(folder, "apache", &apache, |command| {
         command.arg("-f").arg(&config).args(["-D", "FOREGROUND"]);
     });
     server.ready_when(|| answers(port));
-    Site { port, server, gateway: None, folder }
-}
-
-fn modules(starts: Starts) -> String {
-    let starts: [&str; 2] = match starts {
-        Starts::Daemon => ["mpm_event", "cgid"],
-        Starts::Itself => ["mpm_prefork", "cgi"],
-    };
-    let common = ["authz_core", "alias", "env"];
-    let load = |name: &&str| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n");
-    starts.iter().chain(&common).map(load).collect()
+    (port, server)
 }
 
 /// A query without `=` reaches a CGI program as its command line: it must choose nothing there.
@@ -125,6 +127,36 @@ fn the_recipe_of_the_readme_serves_the_demo() {
         "HTTP_AUTHORIZATION = 'Basic eDp5'",
     ] {
         assert!(text.lines().any(|given| given == line), "{line} is missing in:\n{text}");
+    }
+}
+
+/// The recipe of README.md for FastCGI, and the same over SCGI: what Apache's proxies say of a path is repaired.
+#[test]
+fn proxied_paths_are_parted_where_apache_is_named() {
+    let recipe = recipe("apache-fastcgi");
+    for (gateway, scheme) in [("fcgi-gateway", "fcgi"), ("scgi-gateway", "scgi")] {
+        let folder = Folder::new();
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut process = Process::start(&folder, "gateway", &program(gateway), |command| {
+            command.args(["--front", "apache", "--socket", &address, "demo"]);
+        });
+        process.ready_when(|| std::net::TcpStream::connect(&address).is_ok());
+        let ours = recipe.replace("fcgi://127.0.0.1:9000", &format!("{scheme}://{address}"));
+        assert_ne!(ours, recipe);
+        let modules = ["mpm_event", "proxy", &format!("proxy_{scheme}")];
+        let (port, _server) = serve(&folder, &modules, &ours);
+        for (target, expected) in [
+            ("/demo/caf%C3%A9/x%20y?q=1", "PATH_INFO = '/caf\u{c3}\u{a9}/x y'"),
+            ("/demo/", "PATH_INFO = '/'"),
+            ("/demo/%2541", "PATH_INFO = '/%41'"),
+            ("/demo", "SCRIPT_FILENAME = '/'"),
+        ] {
+            let text = String::from_utf8(Request::new("GET", target).send(port).expect(200).body)
+                .expect("a text of UTF-8");
+            for line in ["Hello world!", "SCRIPT_NAME = '/demo'", expected] {
+                assert!(text.lines().any(|given| given == line), "{target}: {line} is missing in:\n{text}");
+            }
+        }
     }
 }
 

@@ -54,6 +54,13 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "0.0.0.0:9000"], &["--socket", "127.0.0.1"]),
             (&["--socket", "systemd"], &["--socket"]),
             (&["--socket", "--help"], &["--socket"]),
+            (&["--socket", "/x.sock", "--front", "nonsense"], &["--front", "nonsense", "nginx"]),
+            (&["--socket", "/x.sock", "--script-name", "app"], &["--script-name", "/app"]),
+            (&["--socket", "/x.sock", "--script-name", "/app/"], &["--script-name", "/app"]),
+            (&["--socket", "/x.sock", "--script-name", "/a/../b"], &["--script-name"]),
+            (&["--socket", "/x.sock", "--script-name", "/%41"], &["--script-name"]),
+            (&["--socket", "/x.sock", "--keep-variable", "A=B"], &["--keep-variable"]),
+            (&["--socket", "/x.sock", "--hide-authorization=yes"], &["--hide-authorization"]),
             (&["--socket", "/x.sock", "--socket-mode", "rw"], &["--socket-mode", "0660"]),
             (&["--socket", "/x.sock", "--socket-mode", "1777"], &["--socket-mode"]),
             (&["--socket", "/x.sock", "--no-such-flag"], &["--no-such-flag"]),
@@ -70,7 +77,8 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
     for (arguments, named) in [
         (&["--no-such-flag"][..], &["--no-such-flag"][..]),
         (&["--socket", "/x.sock"], &["--socket"]),
-        (&["--front", "nonsense"], &["--front"]),
+        (&["--front", "nonsense"], &["--front", "nginx"]),
+        (&["--script-name", "/app/"], &["--script-name", "/app"]),
         (&["cgi:/srv"], &["cgi:/srv"]),
         (&["nonsense"], &["nonsense"]),
     ] {

@@ -195,21 +195,27 @@ fn nginx_uses_a_kept_connection_again() {
 /// The recipes of README.md, with the gateways that they are for.
 #[test]
 fn the_recipes_of_the_readme_serve_the_demo() {
-    for (protocol, gateway, name) in
-        [(Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi"), (Protocol::Scgi, "scgi-gateway", "nginx-scgi")]
-    {
+    for (protocol, gateway, name, flags) in [
+        (Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi", &[][..]),
+        (Protocol::Scgi, "scgi-gateway", "nginx-scgi", &[]),
+        (Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi-stock", &["--script-name", "/demo"]),
+        (Protocol::Scgi, "scgi-gateway", "nginx-scgi-stock", &["--script-name", "/demo"]),
+    ] {
         let pass = if protocol == Protocol::FastCgi { "fastcgi_pass" } else { "scgi_pass" };
         let location = recipe(name).replace(&format!("{pass} unix:/run/gatewright.sock"), "@pass");
         assert!(location.contains("@pass;"), "{location}");
         let site = start_before(Link::new(protocol, Over::Unix), &location, |folder, socket| {
             Process::start(folder, "gateway", &program(gateway), |command| {
-                command.args(["--socket", &socket.address()]);
+                command.args(["--socket", &socket.address()]).args(flags);
                 if is_root() {
                     command.args(["--socket-group", "www-data"]);
                 }
                 command.arg("demo");
             })
         });
+        if !flags.is_empty() {
+            assert_eq!(Request::new("GET", "/demonstration").send(site.port).status, 404);
+        }
         for (target, path_info) in [("/demo", ""), ("/demo/", "/"), ("/demo/caf%C3%A9?q", "/caf\u{c3}\u{a9}")]
         {
             let answer = Request::new("GET", target).send(site.port).expect(200);

@@ -174,7 +174,8 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
 
 #[track_caller]
 fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
-    Process::start(folder, gateway, &program(gateway), |command| {
+    // A log of its own: another one that is refused meanwhile has its own to be read.
+    Process::start(folder, "listening", &program(gateway), |command| {
         command.args(arguments).arg("demo");
     })
 }

@@ -5,8 +5,14 @@ mod app;
 pub mod cgi;
 mod config;
 #[cfg(unix)]
+mod life;
+#[cfg(unix)]
 mod logger;
+#[cfg(unix)]
+mod notify;
 mod own;
+#[cfg(unix)]
+mod rights;
 #[cfg(unix)]
 pub mod serve;
 mod usage;

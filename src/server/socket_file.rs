@@ -44,6 +44,8 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 /// Binds a socket file.
 pub(super) fn bind(path: &Path, rights: &SocketRights) -> io::Result<(UnixListener, SocketFile)> {
     let path = std::path::absolute(path)?;
+    // Nobody could connect to a name that is too long, though the one it is bound by may fit.
+    UnixAddr::new(&path)?;
     let there = occupied_by(&path)?;
     let owner = user_id(rights.owner.as_deref())?.map(|id| id.as_raw());
     let group = group_id(rights.group.as_deref())?.map(|id| id.as_raw());

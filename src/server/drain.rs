@@ -9,6 +9,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Flag;
 
+/// How many milliseconds a new connection has for its first byte when the server ends.
+const FIRST: u16 = 500;
+
 /// Set once, when connections shall be closed after the answers under way.
 #[derive(Debug)]
 pub(super) struct Drain {
@@ -40,6 +43,18 @@ impl Drain {
 
     pub(super) fn has_begun(&self) -> bool {
         self.begun.is_set()
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and a little longer once the server is ending: who has just connected is
+    /// about to send, and has no other connection to go to.
+    pub(super) fn wait_for_first(&self, socket: BorrowedFd<'_>) -> io::Result<Woken> {
+        if let Woken::Ready = self.wait(socket)? {
+            return Ok(Woken::Ready);
+        }
+        match poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], FIRST) {
+            Ok(1..) => Ok(Woken::Ready),
+            _ => Ok(Woken::Ending),
+        }
     }
 
     /// Waits for something to read on a socket, or for the end of the server. Where both are there, what can be read

@@ -34,6 +34,8 @@ pub(super) struct Incoming<'s> {
     timeout: Option<Duration>,
     /// When the head that is being received must be whole.
     head_until: Option<Instant>,
+    /// Nothing has arrived yet.
+    fresh: bool,
 }
 
 impl<'s> Incoming<'s> {
@@ -47,6 +49,7 @@ impl<'s> Incoming<'s> {
             end: 0,
             timeout: None,
             head_until: None,
+            fresh: true,
         }
     }
 
@@ -76,9 +79,10 @@ impl<'s> Incoming<'s> {
             self.timeout = timeout;
         }
         (self.start, self.end) = (0, 0);
-        if patience == Patience::Idle && self.drain.wait(self.stream.as_fd())? == Woken::Ending {
+        if patience == Patience::Idle && self.wait_idle()? == Woken::Ending {
             return Ok(false);
         }
+        self.fresh = false;
         loop {
             match (&mut &*self.stream).read(&mut self.block) {
                 Ok(count) => {
@@ -96,6 +100,13 @@ impl<'s> Incoming<'s> {
 }
 
 impl Incoming<'_> {
+    fn wait_idle(&self) -> io::Result<Woken> {
+        match self.fresh {
+            true => self.drain.wait_for_first(self.stream.as_fd()),
+            false => self.drain.wait(self.stream.as_fd()),
+        }
+    }
+
     /// A head has one time-out for the whole of it, however its bytes trickle in.
     fn left_for_head(&mut self) -> io::Result<Duration> {
         let now = Instant::now();

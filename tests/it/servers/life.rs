@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
@@ -145,16 +147,15 @@ fn restarts_behind_a_listener_that_stays_lose_no_request() {
     let listener = UnixListener::bind(&path).expect("a free path");
     let next = || {
         Process::start(&folder, "gateway", &program("fcgi-gateway"), |command| {
-            command
-                .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("a descriptor"))));
+            command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().expect("a descriptor"))));
         })
     };
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let mut count = 0;
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                assert_serves(Together(connect(&path)));
+            while !over.load(Ordering::Relaxed) {
+                assert_serves(connect(&path));
                 count += 1;
             }
             count
@@ -166,29 +167,10 @@ fn restarts_behind_a_listener_that_stays_lose_no_request() {
             stop(&mut process);
         }
         let mut last = next();
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
         assert!(asking.join().expect("every request was answered") > 0);
         stop(&mut last);
     });
-}
-
-/// A stream, and nothing more.
-struct Together(UnixStream);
-
-impl Read for Together {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(into)
-    }
-}
-
-impl Write for Together {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.write(data)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// The service manager's side of its socket.

@@ -83,6 +83,8 @@ pub(super) fn serve(server: Server, app: Arc<dyn Application>, stop: &Stop) -> i
     }
     stop.0.wait();
     shared.drain.begin();
+    // Whoever looked before that has begun to wait once this lock is free.
+    drop(lock(&shared.state));
     shared.changed.notify_all();
     for thread in accepting {
         // It cannot panic; if it did, there is nothing left for it to do anyway.

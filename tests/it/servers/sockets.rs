@@ -9,13 +9,13 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gatewright::server::{Address, Listener, SocketRights};
 use nix::sys::signal::Signal;
 
 use super::client::PATIENCE;
-use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
+use super::harness::{Folder, Process, answers, free_port, installed, is_root, program};
 use crate::wire::{Request, read_answers};
 
 /// A small request, the connection to be closed behind it.
@@ -156,31 +156,26 @@ fn a_socket_file_has_no_wider_rights_at_any_moment() {
         rights
     };
     let path = folder.path("app.sock");
-    let done = AtomicBool::new(false);
+    let (done, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
-            let mut seen = 0;
             while !done.load(Ordering::Relaxed) {
                 for entry in fs::read_dir(folder.root()).expect("our folder").flatten() {
                     let Ok(about) = fs::symlink_metadata(entry.path()) else { continue };
                     let (mode, is_final) = (about.mode() & 0o7777, entry.path() == path);
                     assert!(mode == 0o620 || (!is_final && mode == 0), "{mode:o} {}", entry.path().display());
                     assert!(mode == 0 || about.gid() == group, "with its rights it has its group");
-                    seen += usize::from(is_final);
+                    seen.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            seen
         });
-        for _ in 0..300 {
+        let mut rounds = 0;
+        while !watch.is_finished() && (rounds < 300 || seen.load(Ordering::Relaxed) < 100) {
             drop(Listener::bind(&Address::Unix(path.clone()), &rights()).expect("a free path"));
+            rounds += 1;
         }
-        // Until the watch has seen it for certain.
-        let listener = Listener::bind(&Address::Unix(path.clone()), &rights()).expect("a free path");
-        let before = fs::metadata(folder.root()).expect("our folder");
-        wait_until("the watch looked", || before.is_dir() && path.exists());
-        drop(listener);
         done.store(true, Ordering::Relaxed);
-        watch.join().expect("no wider rights were seen")
+        watch.join().expect("no wider rights were seen");
     });
     assert_eq!(fs::read_dir(folder.root()).expect("our folder").count(), 0, "nothing is left behind");
 }

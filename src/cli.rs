@@ -6,8 +6,14 @@ pub mod cgi;
 mod config;
 mod front;
 #[cfg(unix)]
+mod life;
+#[cfg(unix)]
 mod logger;
+#[cfg(unix)]
+mod notify;
 mod own;
+#[cfg(unix)]
+mod rights;
 #[cfg(unix)]
 pub mod serve;
 mod usage;

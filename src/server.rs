@@ -12,12 +12,18 @@
 //! # Ok::<(), gatewright::error::BoxError>(())
 //! ```
 
+mod accounts;
 mod address;
+mod allow;
+mod drain;
 mod fcgi;
+mod inherit;
 mod listen;
 mod notice;
 mod pool;
+mod privileges;
 mod scgi;
+mod socket_file;
 mod wire;
 
 use std::io;
@@ -26,7 +32,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use address::{Address, AddressError};
+pub use allow::{Peers, PeersError};
+#[cfg(feature = "cli")]
+pub(crate) use inherit::{VARIABLES as ACTIVATION, keep_private};
 pub use listen::{Listener, SocketRights, Stream};
+pub use privileges::Privileges;
 
 use crate::app::Application;
 use crate::environ::front::FrontSettings;
@@ -47,6 +57,8 @@ pub enum Protocol {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Who may connect over TCP; `None` is everybody.
+    pub allow: Option<Peers>,
     /// Bytes of all parameters of a request; more is answered with 431.
     pub max_head: usize,
     /// Number of parameters; more is answered with 431.
@@ -75,6 +87,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            allow: None,
             max_head: 256 << 10,
             max_pairs: 4096,
             max_body: 1 << 30,
@@ -105,19 +118,40 @@ impl Server {
         Self { protocol, listeners: Vec::new(), settings: Settings::default() }
     }
 
-    /// Adds a listening socket; returns it for its description.
+    /// Adds a listening socket, or several where the address stands for several; returns them for their description.
     ///
     /// # Errors
     /// The address and the reason, in one line.
-    pub fn bind(&mut self, address: &Address, rights: &SocketRights) -> io::Result<&Listener> {
-        let listener = Listener::bind(address, rights)?;
-        Ok(self.listeners.push_mut(listener))
+    pub fn bind(&mut self, address: &Address, rights: &SocketRights) -> io::Result<&[Listener]> {
+        let before = self.listeners.len();
+        self.listeners.extend(Listener::bind(address, rights)?);
+        Ok(self.listeners.get(before..).unwrap_or_default())
     }
 
-    /// Serves requests until `stop` says otherwise; requests under way are answered first.
+    /// Adds the socket that this process was started with: descriptor 0 if it is a listening socket, as spawn-fcgi,
+    /// lighttpd and `mod_fcgid` pass one, else what systemd handed over. Returns them; there may be none.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// What was handed over is no listening stream socket.
+    pub fn inherit(&mut self) -> io::Result<&[Listener]> {
+        let before = self.listeners.len();
+        match inherit::standard_input()? {
+            Some(listener) => self.listeners.push(listener),
+            None => self.listeners.extend(inherit::systemd(None)?),
+        }
+        Ok(self.listeners.get(before..).unwrap_or_default())
+    }
+
+    /// The sockets so far.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Serves requests until `stop` says otherwise. Then connections that wait are still accepted, the sockets are
+    /// closed, and every request of which a byte has arrived is answered.
+    ///
+    /// # Errors
+    /// The system gives no thread, or requests were still under way when [`Settings::drain_timeout`] was over.
     pub fn serve(self, app: Arc<dyn Application>, stop: &Stop) -> io::Result<()> {
         pool::serve(self, app, stop)
     }

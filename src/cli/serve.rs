@@ -1,21 +1,20 @@
 //! `fcgi-gateway` and `scgi-gateway`: servers on sockets.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::Context;
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
 
 use super::app::{self, App};
 use super::front::FrontFlags;
+use super::life::{self, Life};
+use super::rights::{NOT_LOOPBACK, Rights};
 use super::{logger, usage};
 use crate::app::Application;
 use crate::handlers::capture_panics;
-use crate::server::{Address, Protocol, Server, SocketRights, Stop};
+use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
@@ -37,7 +36,8 @@ struct OwnArguments {
 
 #[derive(clap::Args, Debug)]
 struct Sockets {
-    /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000 or tcp:host:port; may be repeated
+    /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000, tcp:host:port, fd:N, systemd or
+    /// systemd:NAME; may be repeated. Without it: the listening socket that is standard input, else systemd's
     #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
     socket: Vec<Address>,
     /// Permission bits of a socket file
@@ -51,6 +51,8 @@ struct Sockets {
     socket_group: Option<String>,
     #[command(flatten)]
     front: FrontFlags,
+    #[command(flatten)]
+    rights: Rights,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
@@ -60,20 +62,8 @@ struct Sockets {
 }
 
 fn parse_address(text: &str) -> Result<Address, String> {
-    let address: Address = text.parse().map_err(|error: crate::server::AddressError| error.to_string())?;
-    match &address {
-        Address::Descriptor(_) | Address::Systemd(_) => {
-            Err("inherited sockets are not in this version yet; write for example unix:/run/app.sock"
-                .to_owned())
-        }
-        Address::Tcp(tcp) if !tcp.ip().to_canonical().is_loopback() => Err(NOT_LOOPBACK.to_owned()),
-        Address::TcpName(name, _) if name != "localhost" => Err(NOT_LOOPBACK.to_owned()),
-        _ => Ok(address),
-    }
+    text.parse().map_err(|error: crate::server::AddressError| error.to_string())
 }
-
-const NOT_LOOPBACK: &str = "whoever reaches the port can use it, and a list of allowed peers is not in this version \
-yet; write a loopback address, as in 127.0.0.1:9000, or a socket file";
 
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
@@ -108,72 +98,86 @@ pub(super) fn own(program: &'static str, protocol: Protocol, app: Arc<dyn Applic
     }
 }
 
-fn serve(program: &'static str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
-    if sockets.socket.is_empty() {
-        let example = format!("{program} --socket unix:/run/app.sock");
-        return usage::wrong(program, &format!("--socket is missing: say where to listen, as in {example}"));
+/// Why a server did not run to its clean end.
+enum Failure {
+    Usage(String),
+    Run(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Run(error)
     }
+}
+
+fn serve(program: &'static str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
     logger::install(program);
     capture_panics();
-    match run(protocol, sockets, app) {
+    match run(program, protocol, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(Failure::Usage(what)) => usage::wrong(program, &what),
+        Err(Failure::Run(error)) => {
             eprintln!("{program}: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> anyhow::Result<()> {
-    let Sockets {
-        socket,
-        socket_mode: mode,
-        socket_owner: owner,
-        socket_group: group,
-        front,
-        full_duplex,
-        config: _,
-    } = sockets;
-    let rights = SocketRights { mode, owner, group };
-    let stop = Stop::new();
-    let signals = block_signals().context("cannot receive signals")?;
+fn run(
+    program: &str,
+    protocol: Protocol,
+    sockets: Sockets,
+    app: Arc<dyn Application>,
+) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
-    server.settings.full_duplex = full_duplex;
-    server.settings.front = front.settings();
-    for address in &socket {
-        let listener = server.bind(address, &rights).context("--socket")?;
-        log::info!("listening on {}{}", listener.description(), listener.rights());
-        if let Some(hint) = listener.hint() {
-            log::warn!("{hint}");
-        }
-    }
+    server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
+    server.settings.front = sockets.front.settings();
+    server.settings.full_duplex = sockets.full_duplex;
+    let fewer = sockets.rights.privileges()?;
+    let life = Life::begin().context("cannot receive signals")?;
+    let rights =
+        SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
+    listen(program, &mut server, &sockets.socket, &rights)?;
+    life::forget_activation();
+    fewer.apply().context("cannot give up rights")?;
     if nix::unistd::geteuid().is_root() {
-        log::warn!("running as root: start it as a user that may do no more than it needs");
+        log::warn!("running as root: --user names a user that may do no more than it needs");
     }
-    watch_signals(signals, stop.clone()).context("cannot start a thread")?;
-    server.serve(app, &stop)?;
+    let stop = Stop::new();
+    life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
+    server.serve(app, &stop).map_err(anyhow::Error::from)?;
     Ok(())
 }
 
-/// Keeps SIGTERM and SIGINT for the thread that waits for them; threads started later inherit that.
-fn block_signals() -> nix::Result<SigSet> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    signals.thread_block()?;
-    Ok(signals)
+/// Binds the sockets, or takes what was handed over, and says so.
+fn listen(
+    program: &str,
+    server: &mut Server,
+    addresses: &[Address],
+    rights: &SocketRights,
+) -> Result<(), Failure> {
+    let anyone = server.settings.allow.is_none();
+    if let Some(address) = addresses.iter().find(|address| anyone && address.is_exposed()) {
+        return Err(Failure::Usage(format!("--socket {address}: {NOT_LOOPBACK}")));
+    }
+    if addresses.is_empty() && server.inherit().context("the socket that was handed over")?.is_empty() {
+        let example = format!("{program} --socket unix:/run/app.sock");
+        let what = format!("--socket is missing: say where to listen, as in {example}");
+        return Err(Failure::Usage(what));
+    }
+    for address in addresses {
+        server.bind(address, rights).context("--socket")?;
+    }
+    if let Some(listener) = server.listeners().iter().find(|listener| anyone && listener.is_exposed()) {
+        return Err(Failure::Usage(format!("{}: {NOT_LOOPBACK}", listener.description())));
+    }
+    server.listeners().iter().for_each(announce);
+    Ok(())
 }
 
-/// The first signal stops the server when its requests are answered, a second one at once.
-fn watch_signals(signals: SigSet, stop: Stop) -> io::Result<()> {
-    let watch = move || {
-        if signals.wait().is_ok() {
-            stop.stop();
-        }
-        if signals.wait().is_ok() {
-            std::process::exit(1);
-        }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
-    Ok(())
+fn announce(listener: &Listener) {
+    log::info!("listening on {}{}", listener.description(), listener.rights());
+    if let Some(hint) = listener.hint() {
+        log::warn!("{hint}");
+    }
 }

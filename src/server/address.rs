@@ -47,6 +47,14 @@ fn refuse(why: &str) -> AddressError {
     AddressError(format!("{why}; write for example unix:/run/app.sock, 127.0.0.1:9000 or [::1]:9000"))
 }
 
+impl Address {
+    /// Whether it says by itself that other machines may reach it: TCP on an address that is not loopback. Of names and
+    /// inherited sockets that is known when they are bound, by [`Listener::is_exposed`](super::Listener::is_exposed).
+    pub fn is_exposed(&self) -> bool {
+        matches!(self, Address::Tcp(address) if !super::listen::is_loopback(address.ip()))
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 

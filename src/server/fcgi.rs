@@ -28,7 +28,7 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
         return;
     }
     let outgoing = RefCell::new(Outgoing::new(stream));
-    let mut incoming = Incoming::new(stream, &shared.settings, &outgoing);
+    let mut incoming = Incoming::new(stream, shared, &outgoing);
     match serve_requests(&mut incoming, &outgoing, stream, shared) {
         // A broken answer ends in what is no record. A reset besides would eat what explains it.
         Ok(_) => close_gently(stream),
@@ -50,7 +50,6 @@ fn serve_requests<'s>(
 ) -> Result<End, BoxError> {
     let mut scratch = Scratch::new();
     while let Some(Request { id, keep_conn, vars, error }) = incoming.next_request()? {
-        let _under_way = shared.begin_request();
         outgoing.borrow_mut().begin(id);
         let handler = Handler {
             stream,
@@ -70,7 +69,7 @@ fn serve_requests<'s>(
             return Ok(outcome.end);
         }
         incoming.finish_request()?;
-        if !keep_conn || shared.draining.is_set() {
+        if !keep_conn || (shared.drain.has_begun() && !incoming.has_begun()) {
             break;
         }
     }

@@ -1,17 +1,20 @@
 //! Listening sockets: bound without stealing, with the rights that were asked for.
 
-use std::fs;
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+};
 
-use super::Address;
+use super::socket_file::{self, SocketFile};
+use super::{Address, inherit};
 
 /// Rights of a socket file.
 #[derive(Clone, Debug)]
@@ -30,57 +33,71 @@ impl Default for SocketRights {
     }
 }
 
-/// A socket that accepts connections. A socket file is removed when its listener is dropped.
+/// A socket that accepts connections. A socket file that it made is removed when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
     description: String,
-    file: Option<PathBuf>,
+    /// What else is known about it, for the log.
+    about: String,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
 impl Listener {
-    /// Binds an address.
+    /// Binds an address, or takes the sockets that were handed over. A name may stand for several addresses, and
+    /// `systemd` for several sockets; there is always at least one.
     ///
     /// A socket file that nobody listens on is replaced; one that somebody does is an error. The file appears with its
     /// final rights, never with wider ones.
     ///
     /// # Errors
     /// The address and the reason, in one line.
-    pub fn bind(address: &Address, rights: &SocketRights) -> io::Result<Self> {
-        let described = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on {address}: {}", plain(&error)))
+    pub fn bind(address: &Address, rights: &SocketRights) -> io::Result<Vec<Self>> {
+        let bound = match address {
+            Address::Unix(path) => Self::bind_file(path, rights).map(one),
+            Address::Abstract(name) => bind_abstract(name).map(one),
+            Address::Tcp(socket) => bind_tcp(*socket).map(one),
+            Address::TcpName(name, port) => bind_name(name, *port),
+            Address::Descriptor(number) => inherit::descriptor(*number).map(one),
+            Address::Systemd(name) => inherit::systemd_required(name.as_deref()),
         };
-        match address {
-            Address::Unix(path) => bind_unix(path, rights).map_err(described),
-            Address::Abstract(name) => {
-                use std::os::linux::net::SocketAddrExt;
-                let bound = std::os::unix::net::SocketAddr::from_abstract_name(name)
-                    .and_then(|address| UnixListener::bind_addr(&address));
-                Ok(Self::new(Kind::Unix(bound.map_err(described)?), address.to_string(), None))
-            }
-            Address::Tcp(socket) => Self::bind_tcp(socket).map_err(described),
-            Address::TcpName(name, port) => Self::bind_tcp((name.as_str(), *port)).map_err(described),
-            Address::Descriptor(_) | Address::Systemd(_) => Err(described(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "inherited sockets are not in this version yet",
-            ))),
+        bound.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {}", plain(&error)))
+        })
+    }
+
+    fn bind_file(path: &Path, rights: &SocketRights) -> io::Result<Self> {
+        let (listener, file) = socket_file::bind(path, rights)?;
+        let description = format!("unix:{}", file.path().display());
+        let about = socket_file::describe_rights(file.path()).unwrap_or_default();
+        let mut listener = Self::new(Kind::Unix(listener), description, about)?;
+        listener.file = Some(file);
+        Ok(listener)
+    }
+
+    /// A socket that was handed over as this descriptor. Its file belongs to whoever made it.
+    pub(super) fn inherited(kind: Kind, number: RawFd) -> io::Result<Self> {
+        let (description, rights) = match &kind {
+            Kind::Tcp(listener) => (listener.local_addr()?.to_string(), None),
+            Kind::Unix(listener) => describe_unix(&listener.local_addr()?),
+        };
+        let rights = rights.map(|rights| format!(", {rights}")).unwrap_or_default();
+        Self::new(kind, description, format!("inherited as descriptor {number}{rights}"))
+    }
+
+    fn new(kind: Kind, description: String, about: String) -> io::Result<Self> {
+        // Others may take a connection that we were woken for; whoever then waited in accept could not be stopped.
+        match &kind {
+            Kind::Unix(listener) => listener.set_nonblocking(true)?,
+            Kind::Tcp(listener) => listener.set_nonblocking(true)?,
         }
-    }
-
-    fn bind_tcp(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        let description = listener.local_addr()?.to_string();
-        Ok(Self::new(Kind::Tcp(listener), description, None))
-    }
-
-    fn new(kind: Kind, description: String, file: Option<PathBuf>) -> Self {
-        Self { kind, description, file }
+        Ok(Self { kind, description, about, file: None })
     }
 
     /// The address, with the port that the system chose, for the log.
@@ -88,40 +105,39 @@ impl Listener {
         &self.description
     }
 
-    /// The socket file's mode, owner and group, as ` (mode 0660, owner root, group www-data)`; empty without a file.
+    /// The socket file's mode, owner and group and where the socket came from, as ` (mode 0660, owner root, group
+    /// www-data)`; empty where there is nothing to say.
     pub fn rights(&self) -> String {
-        let Some(about) = self.file.as_ref().and_then(|file| fs::metadata(file).ok()) else {
-            return String::new();
-        };
-        let owner = User::from_uid(about.uid().into()).ok().flatten().map(|user| user.name);
-        let group = Group::from_gid(about.gid().into()).ok().flatten().map(|group| group.name);
-        let (owner, group) =
-            (owner.unwrap_or(about.uid().to_string()), group.unwrap_or(about.gid().to_string()));
-        format!(" (mode {:04o}, owner {owner}, group {group})", about.mode() & 0o7777)
+        if self.about.is_empty() { String::new() } else { format!(" ({})", self.about) }
     }
 
     /// What to do where nobody but this process's own user could connect.
     pub fn hint(&self) -> Option<String> {
-        let about = self.file.as_ref().and_then(|file| fs::metadata(file).ok())?;
-        let others = about.mode() & 0o002 != 0;
-        let group = about.mode() & 0o020 != 0 && about.gid() != nix::unistd::getegid().as_raw();
-        let owner = about.uid() != nix::unistd::geteuid().as_raw();
-        let alone = !others && !group && !owner;
-        alone
+        let private = self.file.as_ref().is_some_and(SocketFile::is_private);
+        private
             .then(|| format!("{}: only this user can connect; try --socket-group www-data", self.description))
     }
 
-    /// Takes no more connections: a waiting `accept` returns with an error.
-    pub(super) fn close(&self) {
-        // A listening socket that cannot be shut down has no one waiting on it.
-        let _ = nix::sys::socket::shutdown(self.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    /// The address of a TCP socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Unix(_) => None,
+            Kind::Tcp(listener) => listener.local_addr().ok(),
+        }
     }
 
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        use std::os::fd::AsRawFd;
+    /// Whether other machines may reach it: TCP on an address that is not loopback.
+    pub fn is_exposed(&self) -> bool {
         match &self.kind {
-            Kind::Unix(listener) => listener.as_raw_fd(),
-            Kind::Tcp(listener) => listener.as_raw_fd(),
+            Kind::Unix(_) => false,
+            Kind::Tcp(_) => self.local_addr().is_none_or(|address| !is_loopback(address.ip())),
+        }
+    }
+
+    /// Removes the file, so that nobody new finds the socket; who has found it already is still accepted.
+    pub(super) fn unpublish(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 
@@ -130,25 +146,48 @@ impl Listener {
     /// # Errors
     /// What the system says; most are about one connection and pass.
     pub fn accept(&self) -> io::Result<Stream> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        loop {
+            match self.try_accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+                }
+                accepted => return accepted,
+            }
+        }
+    }
+
+    /// The next connection, if one is waiting; else the error is `WouldBlock`.
+    pub(super) fn try_accept(&self) -> io::Result<Stream> {
         match &self.kind {
             Kind::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
             Kind::Tcp(listener) => {
                 let stream = listener.accept()?.0;
-                // Answers are written whole: waiting to fill a packet would only delay them.
-                stream.set_nodelay(true)?;
+                // Answers are written whole: waiting to fill a packet would only delay them. Without it, so be it.
+                let _ = stream.set_nodelay(true);
                 Ok(Stream::Tcp(stream))
             }
         }
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(file) = &self.file {
-            // Somebody may have removed it already.
-            let _ = fs::remove_file(file);
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Unix(listener) => listener.as_fd(),
+            Kind::Tcp(listener) => listener.as_fd(),
         }
     }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.unpublish();
+    }
+}
+
+fn one(listener: Listener) -> Vec<Listener> {
+    vec![listener]
 }
 
 /// An error's text without Rust's "(os error 98)".
@@ -157,70 +196,67 @@ fn plain(error: &io::Error) -> String {
     text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
 }
 
-fn bind_unix(path: &Path, rights: &SocketRights) -> io::Result<Listener> {
-    refuse_live(path)?;
-    let (owner, group) = (user_id(rights.owner.as_deref())?, group_id(rights.group.as_deref())?);
-    let mut staging = path.as_os_str().to_owned();
-    staging.push(format!(".{}", std::process::id()));
-    let staging = PathBuf::from(staging);
-    // Bound under another name with no rights for others, then given its rights, then its name: whoever can see it
-    // sees it finished, and a stale file is replaced in one step.
-    let umask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(&staging);
-    nix::sys::stat::umask(umask);
-    let listener = bound?;
-    let finished = fs::set_permissions(&staging, fs::Permissions::from_mode(rights.mode))
-        .and_then(|()| nix::unistd::chown(&staging, owner, group).map_err(io::Error::from))
-        .and_then(|()| fs::rename(&staging, path));
-    if let Err(error) = finished {
-        let _ = fs::remove_file(&staging);
-        return Err(error);
-    }
-    let path = std::path::absolute(path)?;
-    Ok(Listener::new(Kind::Unix(listener), format!("unix:{}", path.display()), Some(path)))
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
-/// An error if something stands at `path` that must not be replaced.
-fn refuse_live(path: &Path) -> io::Result<()> {
-    let kind = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?.file_type(),
-    };
-    if !kind.is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the file exists and is no socket; choose another path",
-        ));
+fn bind_abstract(name: &str) -> io::Result<Listener> {
+    let address = UnixAddress::from_abstract_name(name)?;
+    let listener = UnixListener::bind_addr(&address)?;
+    Listener::new(Kind::Unix(listener), format!("unix:@{name}"), ABSTRACT.to_owned())
+}
+
+/// An abstract socket has no rights that could keep anybody away.
+const ABSTRACT: &str = "no file: every local user may connect";
+
+/// The address of a unix socket, and the rights of its file.
+fn describe_unix(address: &UnixAddress) -> (String, Option<String>) {
+    if let Some(path) = address.as_pathname() {
+        return (format!("unix:{}", path.display()), socket_file::describe_rights(path));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => {
-            Err(io::Error::new(io::ErrorKind::AddrInUse, "another server is listening there; stop it first"))
+    match address.as_abstract_name() {
+        Some(name) => (format!("unix:@{}", name.escape_ascii()), Some(ABSTRACT.to_owned())),
+        None => ("unix:".to_owned(), None),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // A restart need not wait for the connections of the last run to be forgotten.
+    setsockopt(&socket, ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        // What it means does not depend on a setting of the machine, and IPv4 has an address of its own.
+        setsockopt(&socket, Ipv6V6Only, &true)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, Backlog::MAXCONN)?;
+    let listener = TcpListener::from(socket);
+    let description = listener.local_addr()?.to_string();
+    Listener::new(Kind::Tcp(listener), description, String::new())
+}
+
+/// Binds every address that the name has here; one whose family is switched off may be missing.
+fn bind_name(name: &str, port: u16) -> io::Result<Vec<Listener>> {
+    let mut addresses: Vec<SocketAddr> = (name, port).to_socket_addrs()?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let (mut listeners, mut missing) = (Vec::new(), None);
+    for address in addresses {
+        match bind_tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_absent(&error) => missing = Some(error),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{address}: {}", plain(&error)))),
         }
     }
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
+    Err(missing.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-fn user_id(name: Option<&str>) -> io::Result<Option<Uid>> {
-    let Some(name) = name else { return Ok(None) };
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Uid::from_raw(number)));
-    }
-    match User::from_name(name)? {
-        Some(user) => Ok(Some(user.uid)),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user \"{name}\""))),
-    }
-}
-
-fn group_id(name: Option<&str>) -> io::Result<Option<Gid>> {
-    let Some(name) = name else { return Ok(None) };
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Gid::from_raw(number)));
-    }
-    match Group::from_name(name)? {
-        Some(group) => Ok(Some(group.gid)),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no group \"{name}\""))),
-    }
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
 
 /// A connection, of either family.
@@ -232,6 +268,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The address of a peer that came over TCP.
+    pub(super) fn peer_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Stream::Unix(_) => Ok(None),
+            Stream::Tcp(stream) => stream.peer_addr().map(Some),
+        }
+    }
+
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.set_read_timeout(timeout),

@@ -2,23 +2,29 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::drain::{Drain, Woken};
 use super::notice::Notice;
-use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, scgi};
+use super::{Listener, Protocol, Server, Settings, Stop, Stream, fcgi, scgi};
 use crate::app::Application;
 
 /// How long a thread without a connection waits for one before it ends.
 const RETIRE: Duration = Duration::from_secs(10);
 
+/// Connections that are still accepted from one socket when the server ends. On a socket that others listen on too, new
+/// ones may come for ever.
+const LAST: usize = 4096;
+
 /// What the threads of a server share.
 pub(super) struct Shared {
     pub(super) app: Arc<dyn Application>,
     pub(super) settings: Settings,
-    /// Set when connections shall be closed after the answer under way.
-    pub(super) draining: Flag,
+    /// When connections shall be closed after the answer under way.
+    pub(super) drain: Drain,
     protocol: Protocol,
     state: Mutex<State>,
     changed: Condvar,
@@ -29,7 +35,6 @@ struct State {
     waiting: VecDeque<Stream>,
     threads: usize,
     idle: usize,
-    requests: usize,
 }
 
 /// Waits until someone closes it.
@@ -65,60 +70,98 @@ pub(super) fn serve(server: Server, app: Arc<dyn Application>, stop: &Stop) -> i
     let shared = Arc::new(Shared {
         app,
         settings,
-        draining: Flag::default(),
+        drain: Drain::new()?,
         protocol,
         state: Mutex::default(),
         changed: Condvar::new(),
     });
-    let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
     let mut accepting = Vec::new();
-    for listener in &listeners {
-        let (shared, listener) = (Arc::clone(&shared), Arc::clone(listener));
+    for listener in listeners {
+        let shared = Arc::clone(&shared);
         let thread = thread::Builder::new().name("accept".to_owned());
         accepting.push(thread.spawn(move || accept(&shared, &listener))?);
     }
     stop.0.wait();
-    shared.draining.set();
+    shared.drain.begin();
+    // Whoever looked before that has begun to wait once this lock is free.
+    drop(lock(&shared.state));
     shared.changed.notify_all();
-    for listener in &listeners {
-        listener.close();
-    }
     for thread in accepting {
         // It cannot panic; if it did, there is nothing left for it to do anyway.
         let _ = thread.join();
     }
-    shared.drain();
-    Ok(())
+    shared.finish()
 }
 
+/// Accepts until the server ends, then what waits in the queue; the socket is closed behind this.
 fn accept(shared: &Arc<Shared>, listener: &Listener) {
     static FAILED: Notice = Notice::new();
-    while !shared.draining.is_set() {
-        match listener.accept() {
+    loop {
+        match shared.drain.wait(listener.as_fd()) {
+            _ if shared.drain.has_begun() => break,
+            Ok(Woken::Ready | Woken::Ending) => {}
+            Err(error) => shared.pause(&FAILED, listener, &error),
+        }
+        match listener.try_accept() {
             Ok(stream) => shared.admit(stream),
-            Err(_) if shared.draining.is_set() => return,
-            Err(error) => {
-                FAILED.warn(format_args!("{}: cannot accept a connection: {error}", listener.description()));
-                // Most likely the descriptors are used up: trying again at once would only burn time.
-                let state = lock(&shared.state);
-                drop(shared.changed.wait_timeout(state, Duration::from_millis(100)));
-            }
+            Err(error) if passes(&error) => {}
+            Err(error) => shared.pause(&FAILED, listener, &error),
+        }
+    }
+    listener.unpublish();
+    for _ in 0..LAST {
+        match listener.try_accept() {
+            Ok(stream) => shared.admit(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => {}
         }
     }
 }
 
+/// Whether the error is about a connection that is gone already, or that another process took.
+fn passes(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
+}
+
 impl Shared {
+    /// Most likely the descriptors are used up: trying again at once would only burn time.
+    fn pause(&self, notice: &Notice, listener: &Listener, error: &io::Error) {
+        notice.warn(format_args!("{}: cannot accept a connection: {error}", listener.description()));
+        drop(self.changed.wait_timeout(lock(&self.state), Duration::from_millis(100)));
+    }
+
+    /// Whether the peer may connect; if not, its connection is closed by the caller.
+    fn allows(&self, stream: &Stream) -> bool {
+        static REFUSED: Notice = Notice::new();
+        let Some(allow) = &self.settings.allow else { return true };
+        match stream.peer_address() {
+            Ok(None) => true,
+            Ok(Some(peer)) if allow.allows(peer.ip()) => true,
+            Ok(Some(peer)) => {
+                let peer = peer.ip().to_canonical();
+                REFUSED.warn(format_args!("{peer} is none of the allowed peers; its connection is closed"));
+                false
+            }
+            // It has gone already.
+            Err(_) => false,
+        }
+    }
+
     /// Gives a connection to a thread, a new one if none is idle; waits while there are as many as may be.
     fn admit(self: &Arc<Self>, stream: Stream) {
+        if !self.allows(&stream) {
+            return;
+        }
         let mut state = lock(&self.state);
         while state.waiting.len() >= state.idle
             && state.threads >= self.settings.max_connections
-            && !self.draining.is_set()
+            && !self.drain.has_begun()
         {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting.push_back(stream);
-        if state.waiting.len() <= state.idle {
+        if state.waiting.len() <= state.idle || state.threads >= self.settings.max_connections {
             self.changed.notify_all();
             return;
         }
@@ -165,37 +208,22 @@ impl Shared {
         }
     }
 
-    /// Counts a request as under way for as long as the result lives.
-    pub(super) fn begin_request(&self) -> UnderWay<'_> {
-        lock(&self.state).requests += 1;
-        UnderWay(self)
-    }
-
-    fn drain(&self) {
+    /// Waits until every connection is served to its end: those without a request end by themselves.
+    fn finish(&self) -> io::Result<()> {
         let until = Instant::now() + self.settings.drain_timeout;
         let mut state = lock(&self.state);
-        while state.requests > 0 || !state.waiting.is_empty() {
+        while state.threads > state.idle || !state.waiting.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                log::warn!(
-                    "{} requests were still under way when the time for them was over",
-                    state.requests
+                let count = state.threads - state.idle + state.waiting.len();
+                let message = format!(
+                    "ended with {count} connections still busy after the {:?} that they were given",
+                    self.settings.drain_timeout
                 );
-                return;
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-}
-
-/// A request that the server waits for when it is stopped.
-pub(super) struct UnderWay<'s>(&'s Shared);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.state).requests -= 1;
-        if self.0.draining.is_set() {
-            self.0.changed.notify_all();
-        }
+        Ok(())
     }
 }

@@ -21,10 +21,10 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
     if stream.set_write_timeout(Some(shared.settings.write_timeout)).is_err() {
         return;
     }
-    let mut incoming = Incoming::new(stream, &shared.settings);
-    let (request, _under_way) = match read_head(&mut incoming, &shared.settings) {
+    let mut incoming = Incoming::new(stream, shared);
+    let request = match read_head(&mut incoming, &shared.settings) {
         Ok(None) => return,
-        Ok(Some(request)) => (request, shared.begin_request()),
+        Ok(Some(request)) => request,
         Err(error) => {
             REFUSED.warn(format_args!("scgi: connection closed: {error}"));
             return close_gently(stream);

@@ -5,6 +5,8 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::drain::{Drain, Woken};
+use super::pool::Shared;
 use super::{Settings, Stream};
 
 /// The size of one read.
@@ -25,17 +27,30 @@ pub(super) enum Patience {
 pub(super) struct Incoming<'s> {
     stream: &'s Stream,
     settings: &'s Settings,
+    drain: &'s Drain,
     block: Vec<u8>,
     start: usize,
     end: usize,
     timeout: Option<Duration>,
     /// When the head that is being received must be whole.
     head_until: Option<Instant>,
+    /// Nothing has arrived yet.
+    fresh: bool,
 }
 
 impl<'s> Incoming<'s> {
-    pub(super) fn new(stream: &'s Stream, settings: &'s Settings) -> Self {
-        Self { stream, settings, block: vec![0; BLOCK], start: 0, end: 0, timeout: None, head_until: None }
+    pub(super) fn new(stream: &'s Stream, shared: &'s Shared) -> Self {
+        Self {
+            stream,
+            settings: &shared.settings,
+            drain: &shared.drain,
+            block: vec![0; BLOCK],
+            start: 0,
+            end: 0,
+            timeout: None,
+            head_until: None,
+            fresh: true,
+        }
     }
 
     /// What is there.
@@ -48,7 +63,8 @@ impl<'s> Incoming<'s> {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
-    /// Waits for more, when all that was there is used; `false` at the end of the input.
+    /// Waits for more, when all that was there is used; `false` at the end of the input. For a connection between
+    /// requests that is also when the server ends, and one last look shows nothing.
     pub(super) fn read_more(&mut self, patience: Patience) -> io::Result<bool> {
         if patience != Patience::Head {
             self.head_until = None;
@@ -63,6 +79,10 @@ impl<'s> Incoming<'s> {
             self.timeout = timeout;
         }
         (self.start, self.end) = (0, 0);
+        if patience == Patience::Idle && self.wait_idle()? == Woken::Ending {
+            return Ok(false);
+        }
+        self.fresh = false;
         loop {
             match (&mut &*self.stream).read(&mut self.block) {
                 Ok(count) => {
@@ -80,6 +100,13 @@ impl<'s> Incoming<'s> {
 }
 
 impl Incoming<'_> {
+    fn wait_idle(&self) -> io::Result<Woken> {
+        match self.fresh {
+            true => self.drain.wait_for_first(self.stream.as_fd()),
+            false => self.drain.wait(self.stream.as_fd()),
+        }
+    }
+
     /// A head has one time-out for the whole of it, however its bytes trickle in.
     fn left_for_head(&mut self) -> io::Result<Duration> {
         let now = Instant::now();

@@ -10,8 +10,10 @@ mod client;
 mod command_line;
 mod environment;
 mod harness;
+mod life;
 mod nginx;
 mod site;
+mod sockets;
 
 use apache::Starts;
 use nginx::{Link, Over, Protocol};

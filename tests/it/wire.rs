@@ -143,7 +143,7 @@ pub(crate) fn answers(bytes: &[u8]) -> Vec<Answer> {
 }
 
 /// Reads answers until `count` are complete.
-pub(crate) fn read_answers(stream: &mut UnixStream, count: usize) -> Vec<Answer> {
+pub(crate) fn read_answers(stream: &mut impl Read, count: usize) -> Vec<Answer> {
     let (mut decoder, mut all, mut current) = (ResponseDecoder::new(), Vec::new(), Answer::default());
     let mut block = [0; 4096];
     while all.len() < count {

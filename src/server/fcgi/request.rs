@@ -7,6 +7,7 @@ use super::outgoing::{Outgoing, given_up};
 use crate::environ::{Collector, Known, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Role, Values};
+use crate::server::pool::Shared;
 use crate::server::wire::{Incoming as Wire, Patience};
 use crate::server::{Settings, Stream, body_too_short, check_body, check_pairs};
 
@@ -59,14 +60,10 @@ pub(in crate::server) struct Incoming<'s> {
 }
 
 impl<'s> Incoming<'s> {
-    pub(super) fn new(
-        stream: &'s Stream,
-        settings: &'s Settings,
-        outgoing: &'s RefCell<Outgoing<'s>>,
-    ) -> Self {
+    pub(super) fn new(stream: &'s Stream, shared: &'s Shared, outgoing: &'s RefCell<Outgoing<'s>>) -> Self {
         Self {
-            wire: Wire::new(stream, settings),
-            settings,
+            wire: Wire::new(stream, shared),
+            settings: &shared.settings,
             // One at a time: a second request is told so, and GET_VALUES says it beforehand.
             decoder: Decoder::new(1),
             outgoing,
@@ -84,7 +81,7 @@ impl<'s> Incoming<'s> {
                 Step::Other if self.close => return Ok(None),
                 Step::Other => {}
                 Step::NeedMore => {
-                    let patience = if self.current.is_some() { Patience::Head } else { Patience::Idle };
+                    let patience = if self.has_begun() { Patience::Head } else { Patience::Idle };
                     if !self.wire.read_more(patience)? {
                         return match self.decoder.end_of_input()? {
                             EndOfInput::Clean | EndOfInput::Live => Ok(None),
@@ -96,6 +93,12 @@ impl<'s> Incoming<'s> {
                 return self.open_request();
             }
         }
+    }
+
+    /// Whether a byte of the next request, or of any record, is here.
+    pub(super) fn has_begun(&self) -> bool {
+        let between = matches!(self.decoder.end_of_input(), Ok(EndOfInput::Clean));
+        self.current.is_some() || !self.wire.bytes().is_empty() || !between
     }
 
     /// Decodes the next event and answers what needs no application.

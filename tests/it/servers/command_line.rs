@@ -51,8 +51,12 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "127.0.0.1:99999"], &["--socket", "99999"]),
             (&["--socket", "::1:9000"], &["--socket", "[::1]:9000"]),
             (&["--socket", "unix:"], &["--socket"]),
-            (&["--socket", "0.0.0.0:9000"], &["--socket", "127.0.0.1"]),
-            (&["--socket", "systemd"], &["--socket"]),
+            (&["--socket", "0.0.0.0:9000"], &["--socket 0.0.0.0:9000", "--allow"]),
+            (&["--socket", "[::]:9000"], &["--socket [::]:9000", "--allow"]),
+            (&["--socket", "tcp:0.0.0.0:9000"], &["--socket", "--allow"]),
+            (&["--socket", "127.0.0.1:0", "--allow", "localhost"], &["--allow", "192.0.2.7"]),
+            (&["--socket", "systemd:"], &["--socket"]),
+            (&["--socket", "fd:x"], &["--socket", "fd:3"]),
             (&["--socket", "--help"], &["--socket"]),
             (&["--socket", "/x.sock", "--front", "nonsense"], &["--front", "nonsense", "nginx"]),
             (&["--socket", "/x.sock", "--script-name", "app"], &["--script-name", "/app"]),
@@ -116,8 +120,12 @@ fn a_socket_that_cannot_be_bound_is_named_with_the_reason_and_status_1() {
         };
         refused(&regular, &["--socket", &regular, "no socket"]);
         refused(&missing, &["--socket", &missing, "No such file or directory"]);
-        refused(&long, &["--socket", &long]);
+        refused(&long, &["--socket", &long, "File name too long"]);
         refused(&address, &["--socket", &address, "Address already in use"]);
+        refused("systemd", &["--socket", "systemd", "LISTEN_FDS"]);
+        refused("systemd:web", &["--socket", "systemd:web", "FileDescriptorName=web"]);
+        refused("fd:0", &["--socket", "fd:0", "descriptor 0 is no socket"]);
+        refused("fd:77", &["--socket", "fd:77", "descriptor 77 is not open"]);
         let socket = folder.path("app.sock").display().to_string();
         let owned = ["--socket", &socket, "--socket-owner", "no-such-user"];
         assert_refused(&folder, gateway, &owned, 1, &["no-such-user"]);
@@ -174,8 +182,8 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
 
 #[track_caller]
 fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
-    // A log of its own: another one that is refused meanwhile has its own to be read.
-    Process::start(folder, "listening", &program(gateway), |command| {
+    // A log of its own, beside that of one that is refused meanwhile.
+    Process::start(folder, "serving", &program(gateway), |command| {
         command.args(arguments).arg("demo");
     })
 }

@@ -152,7 +152,8 @@ impl fmt::Debug for Responder<'_> {
 pub struct Body<'r>(&'r mut (dyn Respond + 'r));
 
 impl<'r> Body<'r> {
-    /// Replaces status and headers after an error: `start_response` with `exc_info`.
+    /// Replaces status and headers after an error: `start_response` with `exc_info`. What sends the whole body consumes
+    /// the `Body`, so that this comes between writes.
     ///
     /// # Errors
     /// Once something has been sent it is too late, and `cause` comes back; else as for [`Responder::start`].
@@ -424,7 +425,10 @@ impl<B: AsRef<[u8]>> Chunks for List<B> {
 
 /// `start_response` and `write` in their dynamic form, where every call can be made at any time and fails as in wsgiref.
 ///
-/// Handlers provide it, a middleware wraps it, applications see it only through [`Responder`] and [`Body`].
+/// Handlers provide it, a middleware wraps it, applications see it only through [`Responder`] and [`Body`]. The methods
+/// with defaults are chances that a middleware may pass on, and loses where it does not: without `send` and
+/// `wants_length` a body of one item gets no Content-Length, without `send_file` files are read and written, without
+/// `end` an empty answer's head waits until the application returns.
 pub trait Respond {
     /// `start_response(status, headers, exc_info)`: `cause` is the error that makes an application start again.
     ///

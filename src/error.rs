@@ -11,11 +11,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The peer: the client, or the web server that speaks for it.
+    /// The peer: the client, or the web server that speaks for it. The error page shows it the message.
     Peer,
-    /// The application, or the CGI program that is run as one.
+    /// The application, or the CGI program that is run as one. The message goes to the log, never to the client.
     Application,
-    /// The gateway itself, or the machine it runs on.
+    /// The gateway itself, or the machine it runs on. The message goes to the log, never to the client.
     Gateway,
 }
 
@@ -65,7 +65,7 @@ impl Error {
         self.fault
     }
 
-    /// The status to answer with, while nothing has been sent yet.
+    /// The status to answer with, while nothing has been sent yet; under wsgiref's policy it is always 500.
     pub fn status(&self) -> u16 {
         self.status
     }

@@ -59,7 +59,8 @@ pub enum Protocol {
 pub struct Settings {
     /// Who may connect over TCP; `None` is everybody.
     pub allow: Option<Peers>,
-    /// Bytes of all parameters of a request; more is answered with 431.
+    /// Bytes of all parameters of a request; more is answered with 431, and under SCGI, whose length comes first, by closing
+    /// the connection.
     pub max_head: usize,
     /// Number of parameters; more is answered with 431.
     pub max_pairs: usize,
@@ -158,6 +159,9 @@ impl Server {
 }
 
 /// Stops a server from another thread.
+///
+/// The server itself watches no signals: a program that shall end cleanly at SIGTERM has its signal handler, or the thread
+/// that waits for signals, call [`stop`](Stop::stop). [`cli::run`](crate::cli::run) and the gateways do that.
 ///
 /// ```
 /// use gatewright::server::Stop;

@@ -1,9 +1,10 @@
 //! A server's life: signals, and what the service manager is told.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,7 +19,11 @@ use crate::sys;
 pub(super) struct Life {
     signals: SignalFd,
     notify: Notify,
+    stopping_since: Cell<Option<Instant>>,
 }
+
+/// Signals so close together are one: `timeout`, and terminals with process groups, send it twice.
+const TWICE: Duration = Duration::from_millis(200);
 
 impl Life {
     /// Keeps signals for the thread that [`watch`](Self::watch) starts, and finds the service manager while its socket
@@ -31,7 +36,7 @@ impl Life {
         // Threads started later inherit that.
         signals.thread_block()?;
         let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { signals, notify: Notify::from_environment() })
+        Ok(Self { signals, notify: Notify::from_environment(), stopping_since: Cell::new(None) })
     }
 
     /// Says that the server is ready, and watches over it: the first SIGTERM or SIGINT stops it when its requests are
@@ -86,12 +91,16 @@ impl Life {
     }
 
     fn end(&self, stop: &Stop) {
+        if self.stopping_since.get().is_some_and(|since| since.elapsed() < TWICE) {
+            return;
+        }
         if stop.is_stopped() {
             log::warn!("ended at once by a second signal: requests under way are cut off");
             std::process::exit(1);
         }
         log::info!("stopping: requests under way are answered first");
         self.notify.send(&["STOPPING=1", "STATUS=Answering the requests under way"]);
+        self.stopping_since.set(Some(Instant::now()));
         stop.stop();
     }
 }

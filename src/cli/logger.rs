@@ -5,7 +5,7 @@ use std::io::Write;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Logger {
-    program: &'static str,
+    program: String,
 }
 
 impl Log for Logger {
@@ -31,9 +31,9 @@ impl Log for Logger {
 }
 
 /// Sends the library's messages to standard error, each line with the program's name.
-pub(super) fn install(program: &'static str) {
+pub(super) fn install(program: &str) {
     // A second logger is refused, and then the first one stays.
-    if log::set_logger(Box::leak(Box::new(Logger { program }))).is_ok() {
+    if log::set_logger(Box::leak(Box::new(Logger { program: program.to_owned() }))).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
 }

@@ -1,5 +1,6 @@
 //! The `main` of a program with one application: one binary for every gateway.
 
+use std::path::Path;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::server::Protocol;
 
 /// Runs an application as whatever the program was started as; the result is the exit status.
 ///
-/// - Started by a web server as a CGI program, it answers that request, under IIS too. The command line is not looked
+/// - Started by a web server as a CGI program, that is with GATEWAY_INTERFACE or REQUEST_METHOD in its environment, it
+///   answers that request, under IIS too. The command line is not looked
 ///   at: a client may have written it (RFC 3875, section 4.4).
 /// - `PROGRAM fcgi --socket ADDR` serves FastCGI, `PROGRAM scgi --socket ADDR` SCGI, with the flags of `fcgi-gateway`.
 /// - Else it says how it is started.
@@ -38,19 +40,31 @@ pub fn run(app: impl Application + 'static) -> ExitCode {
     }
     match std::env::args_os().nth(1) {
         #[cfg(unix)]
-        Some(word) if word == "fcgi" => serve::own("fcgi", Protocol::FastCgi, Arc::new(app)),
+        Some(word) if word == "fcgi" => {
+            serve::own(&format!("{} fcgi", name()), Protocol::FastCgi, Arc::new(app))
+        }
         #[cfg(unix)]
-        Some(word) if word == "scgi" => serve::own("scgi", Protocol::Scgi, Arc::new(app)),
+        Some(word) if word == "scgi" => {
+            serve::own(&format!("{} scgi", name()), Protocol::Scgi, Arc::new(app))
+        }
         _ => explain(),
     }
 }
 
-fn explain() -> ExitCode {
+/// The program's name, as it was started.
+fn name() -> String {
     let path = std::env::args_os().next().unwrap_or_default();
-    let path =
-        std::path::Path::new(&path).file_name().unwrap_or("PROGRAM".as_ref()).to_string_lossy().into_owned();
+    Path::new(&path).file_name().unwrap_or("PROGRAM".as_ref()).to_string_lossy().into_owned()
+}
+
+fn explain() -> ExitCode {
+    let name = name();
     let ways = format!(
-        "start it as {path} fcgi --socket ADDR or {path} scgi --socket ADDR, or let a web server run it as CGI"
+        "start it as {name} fcgi --socket ADDR or {name} scgi --socket ADDR, or let a web server run it as CGI"
     );
-    usage::wrong(&path, &ways)
+    if std::env::args_os().nth(1).is_some_and(|word| word == "--help" || word == "-h") {
+        println!("{ways}; {name} fcgi --help lists the flags");
+        return ExitCode::SUCCESS;
+    }
+    usage::wrong(&name, &ways)
 }

@@ -91,7 +91,7 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 }
 
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
-pub(super) fn own(program: &'static str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
+pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
         Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, app),
         Err(exit) => exit,
@@ -110,7 +110,7 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-fn serve(program: &'static str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+fn serve(program: &str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
     logger::install(program);
     capture_panics();
     match run(program, protocol, sockets, app) {

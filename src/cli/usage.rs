@@ -17,15 +17,18 @@ pub(super) const WRONG_USAGE: u8 = 2;
 /// Parses the arguments behind the program's name, and the file that `--config` names. What is wrong with them, or
 /// `--help`, is printed, and gives the exit status.
 pub(super) fn parse<P: Parser>(
-    program: &'static str,
+    program: &str,
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<P, ExitCode> {
     let mut all: Vec<OsString> = std::iter::once(OsString::from(program)).chain(args).collect();
-    let mut command = P::command().name(program);
+    // clap wants a name for ever; there is one a process.
+    let mut command = P::command().name(&*program.to_owned().leak());
     let mut matches = try_matches(program, &command, &all)?;
     if let Some(path) = matches.get_one::<PathBuf>("config") {
         let more = config::arguments(path, &command, &matches).map_err(|error| wrong(program, &error))?;
         all.splice(1..1, more);
+        // The flags alone were right: what is wrong now stands in the file.
+        let program = &format!("{program}: --config {}", path.display());
         matches = try_matches(program, &command, &all)?;
     }
     P::from_arg_matches(&matches).map_err(|error| refused(program, &error.format(&mut command)))

@@ -7,7 +7,14 @@ use crate::environ::Vars;
 
 /// The data attributes of a handler: wsgiref's class attributes.
 ///
-/// Plain and `Copy`, to be changed by struct update: `Attributes { run_once: true, ..Attributes::BASE_CGI }`.
+/// Plain and `Copy`, to be changed by struct update, in other crates too:
+///
+/// ```
+/// use gatewright::handlers::Attributes;
+///
+/// let once = Attributes { wsgi_run_once: true, ..Attributes::BASE_CGI };
+/// assert!(once.wsgi_run_once && !once.origin_server);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Attributes<'a> {
     /// `wsgi.multithread`.

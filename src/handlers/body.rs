@@ -24,6 +24,8 @@ struct State<'a> {
     ahead: Spool,
     /// Everything that was to come has come.
     whole: bool,
+    /// It came to its end before its length.
+    cut_short: bool,
     failed: bool,
     /// What ended reading ahead: told to whoever reads so far.
     error: Option<BoxError>,
@@ -36,6 +38,7 @@ impl<'a> RequestBody<'a> {
             remaining: None,
             ahead: Spool::default(),
             whole: false,
+            cut_short: false,
             failed: false,
             error: None,
         };
@@ -50,6 +53,20 @@ impl<'a> RequestBody<'a> {
     /// Whether reading failed: the peer is gone or cannot be trusted any more.
     pub(super) fn failed(&self) -> bool {
         self.state.borrow().failed
+    }
+
+    /// Reads a small body whole before the application is called: one that ends early can still be refused then.
+    pub(super) fn gather(&self) -> Result<(), Error> {
+        self.read_ahead();
+        let state = &mut *self.state.borrow_mut();
+        match state.remaining {
+            Some(missing @ 1..) if state.cut_short => {
+                (state.error, state.failed) = (None, false);
+                let message = format!("the request body ended {missing} bytes before its CONTENT_LENGTH");
+                Err(Error::bad_request(message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads all that is still to come, and keeps it for the application.
@@ -80,7 +97,7 @@ impl State<'_> {
         };
         match self.remaining {
             Some(remaining) if available.is_empty() => {
-                self.failed = true;
+                (self.failed, self.cut_short) = (true, true);
                 let message = format!("the request body ended {remaining} bytes before its CONTENT_LENGTH");
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, message))
             }

@@ -17,6 +17,9 @@ use crate::util::FileSource;
 /// What a request's variables may leave behind in memory for the next.
 const KEPT_VARS: usize = 64 * 1024;
 
+/// Bodies up to this size are here before the application is called.
+const GATHERED: u64 = 64 * 1024;
+
 /// So much of an answer's body surely stays gathered, together with its head, until the end.
 const STAYS: u64 = 32 * 1024;
 
@@ -74,6 +77,9 @@ fn answer<H: BaseHandler + ?Sized>(
             && let Some(length) = environ.content_length()?
         {
             reply.body.set_length(length);
+            if reply.flow == Flow::AnswerLast && length <= GATHERED {
+                reply.body.gather()?;
+            }
         }
         // A CGI program's standard input may stay open for ever where no length and no coding announces a body.
         let announced =

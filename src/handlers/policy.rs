@@ -22,7 +22,7 @@
 /// | an error in the error page | leaves `run` | leaves `run`, and is logged as well | few look at what leaves `run` |
 /// | errors with a status of their own ([`Error`](crate::error::Error)) | the 500 page | a page with that status | a peer's mistake is a 400 |
 /// | broken pipes and connection resets | quiet, whatever connection it was | quiet only if it was the client's | an application's failing database connection must not vanish |
-/// | the request's body | unlimited | ends at CONTENT_LENGTH; an earlier end is an error | PEP 3333; reading on would hang |
+/// | the request's body | unlimited | ends at CONTENT_LENGTH; one of up to 64 KiB that ends before is a 400, a longer one an error for who reads it | PEP 3333; reading on would hang |
 /// | a malformed CONTENT_LENGTH | passed on | 400 | no one knows how long the body is |
 /// | variables | all, and the process's own beneath them | without HTTP_PROXY, HTTP_CONTENT_*, aliases and empty doubles ([`sanitise`](crate::environ::sanitise)) unless [kept](crate::handlers::Attributes::keep_variables), and nothing of the process | httpoxy; settings of the process are no client's |
 /// | no SERVER_PROTOCOL, under an origin server | an error after the head counts as sent | taken for HTTP/1.0 or later | nothing else needs it |

@@ -116,6 +116,12 @@ fn tcp(text: &str, names: bool) -> Result<Address, AddressError> {
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(Address::Tcp(SocketAddrV4::new(address, port).into()));
     }
+    if let Some((scheme, _)) = host.split_once(':')
+        && scheme.len() > 1
+        && !scheme.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        return Err(refuse(&format!("there is no kind of address \"{scheme}:\"")));
+    }
     if host.contains(':') {
         return Err(refuse("an IPv6 address stands in brackets, as in [::1]:9000"));
     }

@@ -190,10 +190,26 @@ fn one(listener: Listener) -> Vec<Listener> {
     vec![listener]
 }
 
-/// An error's text without Rust's "(os error 98)".
+/// An error's text without Rust's "(os error 98)", and what to do about it.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
+    // Errors of our own say themselves what to do.
+    if error.raw_os_error().is_none() && !text.contains("SUN_LEN") {
+        return text.to_owned();
+    }
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another address",
+        io::ErrorKind::NotFound => "the folder does not exist; create it first",
+        io::ErrorKind::PermissionDenied => "this user may not; choose another folder, or a port above 1023",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address",
+        io::ErrorKind::InvalidInput => "choose a shorter path",
+        _ if error.raw_os_error() == Some(libc::EPERM) => {
+            "only root may give a file away; leave owner and group out"
+        }
+        _ => return text.to_owned(),
+    };
+    format!("{text}: {advice}")
 }
 
 pub(super) fn is_loopback(address: IpAddr) -> bool {

@@ -144,9 +144,32 @@ fn a_second_signal_ends_at_once() {
     process.signal(Signal::SIGTERM);
     wait_until("nobody new is let in", || !path.exists());
     assert!(process.ended().is_none(), "a request is under way: {}", process.log());
-    process.signal(Signal::SIGINT);
+    // Signals that come together are one; one that comes later ends it.
+    wait_until("a later signal ends it", || {
+        process.signal(Signal::SIGINT);
+        process.ended().is_some()
+    });
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     assert!(process.log().contains("second signal"), "{}", process.log());
+}
+
+/// `timeout` signals a process, and then its group: that is one wish to end, not two.
+#[test]
+fn two_signals_at_once_are_one() {
+    let folder = Folder::new();
+    let path = folder.path("app.sock");
+    let mut process = start(&folder, &[]);
+    let mut begun = connect(&path);
+    let request = request();
+    begun.write_all(&request[..20]).expect("a peer that reads");
+    process.signal(Signal::SIGTERM);
+    process.signal(Signal::SIGINT);
+    wait_until("nobody new is let in", || !path.exists());
+    begun.write_all(&request[20..]).expect("a peer that reads");
+    let mut answer = Vec::new();
+    begun.read_to_end(&mut answer).expect("an answer");
+    assert!(!answer.is_empty(), "{}", process.log());
+    assert_eq!(process.wait().code(), Some(0), "{}", process.log());
 }
 
 #[test]

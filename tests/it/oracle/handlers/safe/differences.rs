@@ -126,7 +126,12 @@ fn bounded_body(facts: &Facts<'_>) -> bool {
     let declared: Option<usize> = facts.var("CONTENT_LENGTH").parse().ok();
     let sent = facts.case.get("stdin_hex").as_str().map_or(0, |hex| hex.len() / 2);
     let to_end = facts.operations("read_input").any(|read| read["size"].is_null());
-    to_end && declared.is_some_and(|declared| declared != sent)
+    declared.is_some_and(|declared| declared != sent && (to_end || is_gathered(declared) && sent < declared))
+}
+
+/// Bodies up to this size are here before the application is called.
+fn is_gathered(declared: usize) -> bool {
+    declared <= 64 * 1024
 }
 
 fn end_the_body(facts: &Facts<'_>, mut ran: Ran) -> Checked<Ran> {
@@ -140,7 +145,14 @@ fn end_the_body(facts: &Facts<'_>, mut ran: Ran) -> Checked<Ran> {
             ran.output = facts.response("200 OK", &headers, whole);
             ran.body_bytes = whole.len() as u64;
         }
-        // The client has gone before its request was complete: nobody waits for an answer.
+        // A small body that is short is refused, and the application not even called.
+        None if is_gathered(declared) => {
+            (ran.events, ran.captured) = Default::default();
+            let missing = declared - body.len();
+            let why = format!("the request body ended {missing} bytes before its CONTENT_LENGTH");
+            return Ok(typed_page(facts, ran, "400 Bad Request", &why));
+        }
+        // Under way already, it ends as if the client had gone: nobody waits for an answer.
         None => {
             ran.output.clear();
             (ran.body_bytes, ran.end) = (0, End::ClientGone);

@@ -38,7 +38,7 @@ fn refused_headers() -> [Value; 4] {
     .map(|(name, value)| of(name, app(json!([[name, value]]), Value::Null), environ(&[])))
 }
 
-fn of_requests() -> [Value; 5] {
+fn of_requests() -> [Value; 6] {
     let capture = |names: &[&str]| json!({"op": "capture", "keys": names});
     let dropped = [
         ("HTTP_PROXY", "http://evil.example"),
@@ -56,12 +56,18 @@ fn of_requests() -> [Value; 5] {
     let read = json!({"op": "read_input", "size": null});
     let mut beneath = of("the process environment", app(json!([]), process), environ(&[]));
     beneath["os_environ"] = json!("process");
-    let mut short = of("a body that ends early", app(json!([]), read), environ(&[("CONTENT_LENGTH", "9")]));
-    short["stdin_hex"] = json!("616263");
+    let [short, cut] = [("a small body that is short", "9"), ("a large body that ends early", "99999")].map(
+        |(name, length)| {
+            let mut case = of(name, app(json!([]), read.clone()), environ(&[("CONTENT_LENGTH", length)]));
+            case["stdin_hex"] = json!("616263");
+            case
+        },
+    );
     [
         of("variables to drop", app(json!([]), asked), environ(&dropped)),
         beneath,
         short,
+        cut,
         of("no length", app(json!([]), Value::Null), environ(&[("CONTENT_LENGTH", "x1")])),
         of("an error with a status", app(json!([]), typed), environ(&[])),
     ]

@@ -290,7 +290,8 @@ impl<C: Chunks> Drop for Closing<C> {
     fn drop(&mut self) {
         // Only while unwinding: the panic is what will be reported.
         if !self.closed {
-            let _ = self.close();
+            // A second panic here would end the process.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.close()));
         }
     }
 }

@@ -39,6 +39,7 @@ pub use listen::{Listener, SocketRights, Stream};
 pub use privileges::Privileges;
 
 use crate::app::Application;
+use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
 use crate::error::Error;
 use crate::handlers::Attributes;
@@ -212,6 +213,13 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     }
     let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);
     Err(Error::new(crate::error::Fault::Peer, 431, message))
+}
+
+/// Sets REQUEST_METHOD where the parameters were refused before it came: the answer to HEAD has no body, whatever it is.
+fn set_method<'p>(vars: &mut Vars, mut pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
+    if let Some((name, method)) = pairs.find(|(name, _)| *name == b"REQUEST_METHOD") {
+        vars.set(name, method);
+    }
 }
 
 /// The body came to its end before its announced length, and nothing runs yet that could be told by an error.

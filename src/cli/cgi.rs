@@ -45,10 +45,10 @@ pub fn main() -> ExitCode {
         if let (true, Err(exit)) = (given, arguments(&environ)) {
             return exit;
         }
-        eprintln!(
+        usage::tell(&format!(
             "{PROGRAM} answers one request as a CGI program: a web server starts it. See {PROGRAM} --help."
-        );
-        eprintln!("Try it by hand: REQUEST_METHOD=GET PATH_INFO=/hello {PROGRAM} demo");
+        ));
+        usage::tell(&format!("Try it by hand: REQUEST_METHOD=GET PATH_INFO=/hello {PROGRAM} demo"));
         return ExitCode::from(usage::WRONG_USAGE);
     }
     match arguments(&environ) {
@@ -107,8 +107,14 @@ fn status(outcome: &Outcome) -> ExitCode {
 /// application must never come from there, so that the two variables rule alone then.
 fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
     let mut all = options(environ);
+    // Python's http.server passes an empty argument where there is no query.
+    let given: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| !argument.is_empty()).collect();
     if !query_is_command_line(environ) {
-        all.extend(std::env::args_os().skip(1));
+        all.extend(given);
+    } else if environ.get("CGI_GATEWAY_APP").is_none() && !is_query(&given, environ) {
+        // Whoever wrote it meant an application: the default in its place would answer something else.
+        let why = "is ignored for a query without \"=\" (RFC 3875, section 4.4); name the application in CGI_GATEWAY_APP";
+        return Err(usage::wrong(PROGRAM, &format!("the command line {why}")));
     }
     // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
     let mut arguments = match all.as_slice() {
@@ -120,6 +126,18 @@ fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
         arguments.app = app_of(environ)?;
     }
     Ok(arguments)
+}
+
+/// Whether a command line is nothing but the query, as web servers make one of the other: words at each `+`, decoded,
+/// some characters behind a backslash.
+fn is_query(arguments: &[OsString], environ: &Vars) -> bool {
+    let query = environ.known(Known::QueryString).unwrap_or_default();
+    let plain = |bytes: &[u8]| -> Vec<u8> {
+        let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_encoding::percent_decode(&spaced).filter(|byte| *byte != b'\\').collect()
+    };
+    let given = arguments.join(OsStr::new(" "));
+    arguments.is_empty() || plain(given.as_encoded_bytes()) == plain(query)
 }
 
 fn query_is_command_line(environ: &Vars) -> bool {

@@ -34,6 +34,9 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
             arguments.extend(on.then(|| format!("--{long}").into()));
             continue;
         }
+        if let (Value::Integer(_), "socket-mode") = (&value, key.as_str()) {
+            return Err(named("write the permission bits as a text: socket-mode = \"0660\"".to_owned()));
+        }
         for text in texts(&value)
             .ok_or_else(|| named(format!("\"{key}\" wants a text, a number or a list of them")))?
         {

@@ -117,7 +117,7 @@ fn serve(program: &str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Appli
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(what)) => usage::wrong(program, &what),
         Err(Failure::Run(error)) => {
-            eprintln!("{program}: {error:#}");
+            usage::tell(&format!("{program}: {error:#}"));
             ExitCode::FAILURE
         }
     }

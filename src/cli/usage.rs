@@ -49,8 +49,14 @@ fn refused(program: &str, error: &clap::Error) -> ExitCode {
 
 /// Says what is wrong with the usage; the result is the exit status for it.
 pub(super) fn wrong(program: &str, what: &str) -> ExitCode {
-    eprintln!("{program}: {what}");
+    tell(&format!("{program}: {what}"));
     ExitCode::from(WRONG_USAGE)
+}
+
+/// A line on standard error. Where that cannot be written there is nobody to tell.
+pub(super) fn tell(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.

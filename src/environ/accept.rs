@@ -126,6 +126,7 @@ pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
             );
         }
     }
+    vars.remove("");
     const EMPTY_IS_ABSENT: [&str; 7] = [
         "CONTENT_LENGTH",
         "CONTENT_TYPE",

@@ -261,6 +261,8 @@ impl Vars {
     /// Sets every variable of `other`, in its order.
     pub fn update(&mut self, other: &Vars) {
         if self.is_empty() {
+            // What was removed may have left bytes behind.
+            self.slab.clear();
             self.slab.extend_from_slice(&other.slab);
             self.spans.extend_from_slice(&other.spans);
             self.known = other.known;

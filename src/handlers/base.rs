@@ -17,7 +17,7 @@ use super::streams::{Output, Streams};
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Scheme, Vars, Wsgi, read_environ, sanitise_except};
 use crate::error::{Error, Fault};
-use crate::headers::Headers;
+use crate::headers::{Headers, check_value};
 use crate::util::{FileSource, format_date_time, guess_scheme};
 
 /// What a handler must supply: streams and variables. The lower rungs do, by blanket implementations.
@@ -289,8 +289,12 @@ pub fn send_headers<H: BaseHandler + ?Sized>(
     head: &mut Head,
 ) -> io::Result<()> {
     handler.cleanup_headers(head);
-    head.mark_sent();
     let attributes = handler.attributes();
+    // Whoever changed them after the start, an override for one, is held to the same rule.
+    head.headers().check().map_err(io::Error::other)?;
+    check_value(attributes.http_version.as_bytes()).map_err(io::Error::other)?;
+    check_value(attributes.server_software.unwrap_or_default().as_bytes()).map_err(io::Error::other)?;
+    head.mark_sent();
     if attributes.policy.is_safe() {
         head.declare();
     }
@@ -397,6 +401,9 @@ pub fn finish_content<H: BaseHandler + ?Sized>(
     handler.send_headers(out, head)
 }
 
+/// Causes of an error that are looked at: nothing keeps an error from being its own cause.
+pub(super) const MOST_CAUSES: usize = 32;
+
 /// [`BaseHandler::log_exception`]'s default.
 pub fn log_exception<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ<'_>, error: &BoxError) {
     use std::io::Write as _;
@@ -404,7 +411,7 @@ pub fn log_exception<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ
     let path = [environ.script_name(), environ.path_info()].concat();
     let mut line = format!("gatewright: {method} {}: {error}", path.escape_ascii());
     let mut cause = error.source();
-    let mut left = handler.attributes().traceback_limit.unwrap_or(usize::MAX);
+    let mut left = handler.attributes().traceback_limit.unwrap_or(MOST_CAUSES).min(MOST_CAUSES);
     while let (Some(error), 1..) = (cause, left) {
         line.push_str(": caused by: ");
         line.push_str(&error.to_string());
@@ -430,8 +437,9 @@ pub fn error_output<H: BaseHandler + ?Sized>(
 ) -> AppResult {
     let attributes = handler.attributes();
     let respond = respond.into_inner();
-    let typed =
-        error.downcast_ref::<Error>().filter(|error| attributes.policy.is_safe() && error.status() != 500);
+    // An error may ask for any number; only a final status can be one.
+    let askable = |error: &&Error| error.status() != 500 && (200..=999).contains(&error.status());
+    let typed = typed(error).filter(|error| attributes.policy.is_safe() && askable(error));
     if let Some(error) = typed {
         let status = format!("{} {}", error.status(), reason(error.status()));
         let body = match error.fault() {
@@ -439,16 +447,26 @@ pub fn error_output<H: BaseHandler + ?Sized>(
             _ => format!("{status}\n"),
         };
         let headers = Headers::from([("Content-Type", "text/plain; charset=utf-8")]);
-        respond.start(status.as_bytes(), headers, Some(Error::application(error.to_string()).into()))?;
+        respond.start(
+            status.as_bytes(),
+            headers,
+            Some(Error::application("the application failed").into()),
+        )?;
         return Ok(respond.send(body.as_bytes())?);
     }
     let headers = Headers::from(attributes.error_headers);
     respond.start(
         attributes.error_status.as_bytes(),
         headers,
-        Some(Error::application(error.to_string()).into()),
+        Some(Error::application("the application failed").into()),
     )?;
     Ok(respond.send(attributes.error_body)?)
+}
+
+/// Our own error, given as it is or through `io::Error`.
+fn typed(error: &BoxError) -> Option<&Error> {
+    let through_io = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Error>();
+    error.downcast_ref::<Error>().or_else(through_io)
 }
 
 /// The reason phrase of the statuses that errors ask for (RFC 9110, section 15).

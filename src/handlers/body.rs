@@ -91,7 +91,9 @@ impl State<'_> {
             Ok(available) => available,
             Err(error) => {
                 // An interrupted call is tried again by every reader; it says nothing about the peer.
-                self.failed |= error.kind() != io::ErrorKind::Interrupted;
+                // Nor does a limit of our own.
+                let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+                self.failed |= error.kind() != io::ErrorKind::Interrupted && !ours;
                 return Err(error);
             }
         };

@@ -1,12 +1,12 @@
 //! One run: the application between its responder and the output.
 
-use std::io;
+use std::io::{self, Write};
 
-use super::base::BaseHandler;
+use super::base::{BaseHandler, MOST_CAUSES};
 use super::body::{BodyReader, RequestBody};
 use super::head::Head;
 use super::outcome::{End, Outcome};
-use super::panics::catching;
+use super::panics::{catching, discard};
 use super::streams::{Flow, Output, Streams};
 use crate::app::{AppResult, Application, BoxError, Respond, Responder};
 use crate::environ::{Environ, Errors, Input};
@@ -31,7 +31,12 @@ pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -
         }
     });
     let outcome = outcome.unwrap_or_else(|| Outcome::new(End::Unanswered));
-    handler.close(&outcome);
+    if let Err(error) = catching(|| {
+        handler.close(&outcome);
+        Ok(())
+    }) {
+        log::error!("a handler's close failed: {error}");
+    }
     outcome
 }
 
@@ -56,7 +61,7 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
         Reply { handler, out: stdout, head, body: &body, flow, ahead, ended: false, broken: None };
     let outcome = answer(&mut reply, app, &mut environ);
     let mut vars = std::mem::take(&mut environ.vars);
-    drop(environ);
+    discard(environ);
     vars.clear();
     vars.shrink_to(KEPT_VARS);
     scratch.vars = vars;
@@ -88,15 +93,22 @@ fn answer<H: BaseHandler + ?Sized>(
         app.call(environ, Responder::new(&mut *reply))?;
         Ok(reply.end()?)
     });
+    // An application may have swallowed that its output broke: the answer is not whole all the same.
+    let result = result.and_then(|()| reply.broken.map_or(Ok(()), |kind| Err(io::Error::from(kind).into())));
     let mut outcome = match result {
         Ok(()) => Outcome::new(End::Answered),
-        Err(error) if reply.is_quiet(&error) => Outcome::new(End::ClientGone),
-        Err(error) => handle_error(reply, environ, &error),
+        Err(error) => {
+            let quiet = reply.is_quiet(&error);
+            let outcome =
+                if quiet { Outcome::new(End::ClientGone) } else { handle_error(reply, environ, &error) };
+            discard(error);
+            outcome
+        }
     };
     (outcome.status, outcome.body_bytes) = (reply.head.status_code(), reply.head.bytes_sent());
     if reply.head.cut() > 0 {
         let message = format!("{} bytes beyond the Content-Length were cut", reply.head.cut());
-        handler.log_exception(environ, &Error::application(message).into());
+        log_exception(handler, environ, &Error::application(message).into());
         outcome.logged = true;
     }
     if let Err(error) = reply.out.finish(&outcome)
@@ -104,11 +116,23 @@ fn answer<H: BaseHandler + ?Sized>(
     {
         outcome.end = End::ClientGone;
         if !is_connection_error(&error) {
-            handler.log_exception(environ, &error.into());
+            log_exception(handler, environ, &error.into());
             (outcome.end, outcome.logged) = (End::Truncated, true);
         }
     }
     outcome
+}
+
+/// Logs through the handler. Showing an error runs the application's code, which may panic again.
+fn log_exception<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ<'_>, error: &BoxError) {
+    let logged = catching(|| {
+        handler.log_exception(environ, error);
+        Ok(())
+    });
+    if let Err(panic) = logged {
+        let line = format!("gatewright: an application failed, and so did logging its error: {panic}\n");
+        let _ = environ.errors.write_all(line.as_bytes());
+    }
 }
 
 /// Logs the error, and answers it with the error page while nothing has left.
@@ -118,7 +142,7 @@ fn handle_error<H: BaseHandler + ?Sized>(
     error: &BoxError,
 ) -> Outcome {
     let handler = reply.handler;
-    handler.log_exception(environ, error);
+    log_exception(handler, environ, error);
     let mut outcome = Outcome::new(End::Answered);
     outcome.logged = true;
     if reply.ended {
@@ -136,7 +160,7 @@ fn handle_error<H: BaseHandler + ?Sized>(
     if let Err(error) = page {
         outcome.end = if reply.head.is_sent() { End::Truncated } else { End::Unanswered };
         if handler.attributes().policy.is_safe() && reply.broken.is_none() {
-            handler.log_exception(environ, &error);
+            log_exception(handler, environ, &error);
         }
         outcome.escaped = Some(error);
     }
@@ -173,7 +197,8 @@ impl<H: BaseHandler + ?Sized> Reply<'_, '_, H> {
     /// Whether an error only says that the client has gone, which is nobody's failure.
     fn is_quiet(&self, error: &BoxError) -> bool {
         if self.handler.attributes().policy.is_safe() {
-            return self.body.failed() || self.broken.is_some_and(is_connection_kind);
+            let client_gone = self.body.failed() || self.broken.is_some_and(is_connection_kind);
+            return client_gone && is_of_a_connection(error);
         }
         error.downcast_ref::<io::Error>().is_some_and(is_connection_error)
     }
@@ -196,6 +221,19 @@ impl<H: BaseHandler + ?Sized> Reply<'_, '_, H> {
     }
 }
 
+/// Whether an error, or what lies beneath it, is a connection's.
+fn is_of_a_connection(error: &BoxError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    for _ in 0..MOST_CAUSES {
+        let Some(error) = cause else { return false };
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return is_connection_error(error) || error.kind() == io::ErrorKind::TimedOut;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn is_connection_error(error: &io::Error) -> bool {
     is_connection_kind(error.kind())
 }
@@ -207,8 +245,8 @@ fn is_connection_kind(kind: io::ErrorKind) -> bool {
 
 impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
     fn start(&mut self, status: &[u8], headers: Headers, cause: Option<BoxError>) -> AppResult {
-        if cause.is_some() && self.head.is_sent() {
-            self.take_back();
+        if cause.is_some() && self.head.is_sent() && self.take_back() {
+            self.ended = false;
         }
         self.handler.start_response(self.head, status, headers, cause)
     }
@@ -228,7 +266,7 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
     }
 
     fn send(&mut self, whole: &[u8]) -> io::Result<()> {
-        if !self.head.is_sent() {
+        if self.head.is_started() && !self.head.is_sent() {
             self.head.set_whole_length(whole.len() as u64);
         }
         self.write(whole)

@@ -143,6 +143,10 @@ impl Head {
         if policy.is_safe() {
             check_safe(status, &headers)?;
         }
+        // Whatever else wsgiref stores before it looks: what would split the response is never stored.
+        if status.iter().any(u8::is_ascii_control) {
+            return Err(refuse_status("has control characters", status));
+        }
         self.status.clear();
         self.status.extend_from_slice(status);
         if self.stage == Stage::Unset {

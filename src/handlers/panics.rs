@@ -55,8 +55,20 @@ pub(super) fn catching(call: impl FnOnce() -> AppResult) -> AppResult {
     CATCHING.set(outer);
     result.unwrap_or_else(|payload| {
         let place = PLACE.take();
-        Err(Panicked { message: message(&*payload), place }.into())
+        let error = Panicked { message: message(&*payload), place };
+        discard(payload);
+        Err(error.into())
     })
+}
+
+/// Drops what an application made: that may panic too.
+pub(super) fn discard<T>(value: T) {
+    let outer = CATCHING.replace(true);
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // A payload whose drop panics has had its chance.
+        std::mem::forget(payload);
+    }
+    CATCHING.set(outer);
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -140,7 +140,7 @@ pub fn plain_streams(
 ) {
     let mut gathered = std::mem::take(&mut scratch.gathered);
     gathered.clear();
-    let shared = RefCell::new(Gather { stdout, gathered, flow: Flow::default(), left: false });
+    let shared = RefCell::new(Gather { stdout, gathered, flow: Flow::default(), left: false, broken: None });
     let mut input = FlushFirst { stdin, output: &shared, empty: true };
     with(Streams::new(&mut input, &mut Shared(&shared), stderr, scratch));
     let mut gathered = shared.into_inner().gathered;
@@ -156,10 +156,28 @@ struct Gather<'a> {
     flow: Flow,
     /// Whether any of it has left.
     left: bool,
+    /// How the stream broke: what follows a lost piece must not be sent.
+    broken: Option<io::ErrorKind>,
 }
 
 impl Gather<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        if let Some(kind) = self.broken {
+            return Err(kind.into());
+        }
+        let result = self.gather(data);
+        self.noting(result)
+    }
+
+    fn noting(&mut self, result: io::Result<()>) -> io::Result<()> {
+        // wsgiref's handlers try again, whatever happened before.
+        if self.flow != Flow::Unbuffered {
+            self.broken = result.as_ref().err().map(io::Error::kind);
+        }
+        result
+    }
+
+    fn gather(&mut self, data: &[u8]) -> io::Result<()> {
         if self.flow == Flow::Unbuffered {
             return self.pass_on(data);
         }
@@ -203,8 +221,11 @@ impl Gather<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.send_gathered()?;
-        self.stdout.flush()
+        if let Some(kind) = self.broken {
+            return Err(kind.into());
+        }
+        let result = self.send_gathered().and_then(|()| self.stdout.flush());
+        self.noting(result)
     }
 }
 

@@ -68,8 +68,12 @@ fn serve_requests<'s>(
         if outcome.end != End::Answered && !aborted {
             return Ok(outcome.end);
         }
+        if !keep_conn {
+            // What is left of the body is dropped with the connection, within bounds.
+            break;
+        }
         incoming.finish_request()?;
-        if !keep_conn || (shared.drain.has_begun() && !incoming.has_begun()) {
+        if shared.drain.has_begun() && !incoming.has_begun() {
             break;
         }
     }

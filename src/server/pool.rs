@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -179,9 +180,14 @@ impl Shared {
 
     fn work(&self) {
         while let Some(stream) = self.next() {
-            match self.protocol {
+            let serve = || match self.protocol {
                 Protocol::FastCgi => fcgi::serve(&stream, self),
                 Protocol::Scgi => scgi::serve(&stream, self),
+            };
+            // Applications' panics are caught where they are called; whatever else unwinds must not cost a thread.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(serve)) {
+                log::error!("a connection ended in a panic of the server");
+                std::mem::forget(payload);
             }
         }
     }
@@ -190,6 +196,8 @@ impl Shared {
     fn next(&self) -> Option<Stream> {
         let mut state = lock(&self.state);
         state.idle += 1;
+        // Whoever waits to hand over a connection must know; once, or idle threads would wake each other for ever.
+        self.changed.notify_all();
         let until = Instant::now() + RETIRE;
         loop {
             if let Some(stream) = state.waiting.pop_front() {
@@ -202,8 +210,6 @@ impl Shared {
                 state.threads -= 1;
                 return None;
             }
-            // A thread became free: whoever waits to hand over a connection must know.
-            self.changed.notify_all();
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

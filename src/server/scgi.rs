@@ -7,11 +7,11 @@ use std::os::fd::AsFd;
 use super::notice::Notice;
 use super::pool::Shared;
 use super::wire::{Incoming, Patience, close_broken, close_gently, send};
-use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs};
+use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs, set_method};
 use crate::app::refusal;
-use crate::environ::{Abort, Collector, Vars};
-use crate::error::Error;
-use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, plain_streams};
+use crate::environ::{Abort, Collector, Environ, Vars};
+use crate::error::{BoxError, Error};
+use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, plain_streams};
 use crate::proto::scgi::{EndOfInput, HeadDecoder, Pairs, check};
 use crate::sys::peer_has_gone;
 
@@ -38,6 +38,7 @@ pub(super) fn serve(stream: &Stream, shared: &Shared) {
     let handler = Handler {
         stream,
         settings: &shared.settings,
+        refused: refused.is_some(),
         vars: request.vars,
         body: RefCell::new(body),
         scratch: RefCell::default(),
@@ -100,6 +101,9 @@ fn read_pairs(head: &[u8], settings: &Settings) -> Request {
         settings.front.apply(&mut request.vars)
     })()
     .err();
+    if request.error.is_some() {
+        set_method(&mut request.vars, Pairs::new(head).filter_map(Result::ok));
+    }
     request
 }
 
@@ -155,7 +159,7 @@ impl BufRead for Body<'_> {
 
     fn consume(&mut self, amount: usize) {
         if self.at < self.gathered.len() {
-            self.at += amount;
+            self.at = self.at.saturating_add(amount).min(self.gathered.len());
         } else {
             self.incoming.consume(amount);
         }
@@ -166,6 +170,8 @@ impl BufRead for Body<'_> {
 struct Handler<'s> {
     stream: &'s Stream,
     settings: &'s Settings,
+    /// The request is answered in the application's place.
+    refused: bool,
     vars: Vars,
     body: RefCell<Body<'s>>,
     scratch: RefCell<Scratch>,
@@ -192,6 +198,15 @@ impl BaseCgiHandler for Handler<'_> {
 impl BaseHandler for Handler<'_> {
     fn attributes(&self) -> Attributes<'_> {
         Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+    }
+
+    fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
+        static REFUSED: Notice = Notice::new();
+        // What a peer gets wrong, it may get wrong at any pace.
+        match self.refused {
+            true => REFUSED.warn(format_args!("scgi: request refused: {error}")),
+            false => base::log_exception(self, environ, error),
+        }
     }
 }
 

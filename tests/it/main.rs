@@ -7,7 +7,11 @@ mod front;
 #[cfg(unix)]
 mod interop;
 mod ladder;
+#[cfg(unix)]
+mod models;
 mod oracle;
+#[cfg(unix)]
+mod regressions;
 #[cfg(unix)]
 mod scgi;
 #[cfg(unix)]

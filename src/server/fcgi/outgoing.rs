@@ -32,6 +32,10 @@ pub(in crate::server) struct Outgoing<'s> {
     flow: Flow,
     /// The web server gave the request up, and was told that it is over.
     aborted: bool,
+    /// The request's END_REQUEST is on its way.
+    ended: bool,
+    /// How the connection broke: what follows a lost piece would be read as something else.
+    broken: Option<io::ErrorKind>,
 }
 
 impl<'s> Outgoing<'s> {
@@ -46,6 +50,8 @@ impl<'s> Outgoing<'s> {
             stderr_used: false,
             flow: Flow::default(),
             aborted: false,
+            ended: false,
+            broken: None,
         }
     }
 
@@ -53,7 +59,13 @@ impl<'s> Outgoing<'s> {
     pub(super) fn begin(&mut self, id: u16) {
         self.id = id;
         self.open = None;
-        (self.left, self.holds_stdout, self.stderr_used, self.aborted) = (false, false, false, false);
+        (self.left, self.holds_stdout, self.stderr_used) = (false, false, false);
+        (self.aborted, self.ended) = (false, false);
+    }
+
+    /// The request is over, and no record of it comes any more.
+    pub(super) fn forget(&mut self) {
+        self.ended = false;
     }
 
     pub(super) fn stdout(&mut self, data: &[u8]) -> io::Result<()> {
@@ -108,8 +120,20 @@ impl<'s> Outgoing<'s> {
         }
         self.close_record();
         self.left |= std::mem::take(&mut self.holds_stdout);
-        let result = send(self.stream, &self.buffer);
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.put(&buffer);
+        self.buffer = buffer;
         self.buffer.clear();
+        result
+    }
+
+    /// Writes whole records, unless an earlier write has left one unfinished.
+    fn put(&mut self, records: &[u8]) -> io::Result<()> {
+        if let Some(kind) = self.broken {
+            return Err(kind.into());
+        }
+        let result = send(self.stream, records);
+        self.broken = result.as_ref().err().map(io::Error::kind);
         result
     }
 
@@ -146,6 +170,7 @@ impl<'s> Outgoing<'s> {
                     encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
                 }
                 encode::end_request(&mut self.buffer, self.id, 0, ProtocolStatus::REQUEST_COMPLETE);
+                self.ended = true;
             }
             End::ClientGone => {
                 self.open = None;
@@ -176,7 +201,7 @@ impl<'s> Outgoing<'s> {
     fn send_aside(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut record = Vec::new();
         put(&mut record);
-        send(self.stream, &record)
+        self.put(&record)
     }
 
     /// Refuses a request.
@@ -194,9 +219,12 @@ impl<'s> Outgoing<'s> {
 
     /// Answers ABORT_REQUEST at once, whatever the application still does.
     pub(super) fn abort(&mut self, id: u16) -> io::Result<()> {
+        if std::mem::replace(&mut self.aborted, true) || self.ended {
+            // It crossed the end that was sent already.
+            return Ok(());
+        }
         self.open = None;
         self.buffer.clear();
-        self.aborted = true;
         encode::end_request(&mut self.buffer, id, 0, ProtocolStatus::REQUEST_COMPLETE);
         self.send()
     }

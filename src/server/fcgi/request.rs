@@ -9,7 +9,7 @@ use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Role, Values};
 use crate::server::pool::Shared;
 use crate::server::wire::{Incoming as Wire, Patience};
-use crate::server::{Settings, Stream, body_too_short, check_body, check_pairs};
+use crate::server::{Settings, Stream, body_too_short, check_body, check_pairs, set_method};
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(super) struct Request {
@@ -89,8 +89,10 @@ impl<'s> Incoming<'s> {
                     }
                 }
             }
-            if self.current.as_ref().is_some_and(|current| current.head_whole) {
-                return self.open_request();
+            if self.current.as_ref().is_some_and(|current| current.head_whole)
+                && let Some(request) = self.open_request()?
+            {
+                return Ok(Some(request));
             }
         }
     }
@@ -145,7 +147,7 @@ impl<'s> Incoming<'s> {
         Ok(())
     }
 
-    /// The head is whole: makes the request of it, and gathers a small body.
+    /// The head is whole: makes the request of it, and gathers a small body. `None` if it is given up meanwhile.
     fn open_request(&mut self) -> Result<Option<Request>, BoxError> {
         let Some(current) = &mut self.current else { return Ok(None) };
         let mut request =
@@ -157,11 +159,17 @@ impl<'s> Incoming<'s> {
             // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
             Err(Refused::Protocol(error)) => return Err(error),
             Err(Refused::Request(error)) => {
+                let pairs = Pairs::new(&params).filter_map(Result::ok);
+                set_method(&mut request.vars, pairs);
                 request.error = Some(error);
                 return Ok(Some(request));
             }
         };
         request.error = self.gather(length)?;
+        if self.is_aborted() {
+            self.drop_request();
+            return Ok(None);
+        }
         Ok(Some(request))
     }
 
@@ -173,7 +181,9 @@ impl<'s> Incoming<'s> {
             None => self.settings.body_gather,
         };
         loop {
-            let Some(current) = &mut self.current else { return Ok(None) };
+            let Some(current) = self.current.as_mut().filter(|current| !current.aborted) else {
+                return Ok(None);
+            };
             let count = current.gathered.len();
             if let Err(error) = check_body(count as u64, self.settings) {
                 return Ok(Some(error));
@@ -218,10 +228,16 @@ impl<'s> Incoming<'s> {
                 }
             }
         }
+        self.drop_request();
+        Ok(())
+    }
+
+    /// What still comes of the request is ignored.
+    fn drop_request(&mut self) {
         if let Some(current) = self.current.take() {
             self.decoder.finish(current.id);
         }
-        Ok(())
+        self.outgoing.borrow_mut().forget();
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -384,7 +400,7 @@ impl BufRead for Incoming<'_> {
         let Some(current) = &mut self.current else { return };
         current.body_bytes = current.body_bytes.saturating_add(amount as u64);
         if current.at < current.gathered.len() {
-            current.at += amount;
+            current.at = current.at.saturating_add(amount).min(current.gathered.len());
         } else {
             let amount = amount.min(self.piece);
             self.piece -= amount;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use clap::parser::ValueSource;
@@ -14,7 +15,7 @@ use toml::{Table, Value};
 /// One line that names the file, and the key or the place.
 pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> Result<Vec<OsString>, String> {
     let named = |what: String| format!("--config {}: {what}", path.display());
-    let text = fs::read_to_string(path).map_err(|error| named(format!("cannot be read: {error}")))?;
+    let text = read(path).map_err(|error| named(format!("cannot be read: {error}")))?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| named(place(&text, &error)))?;
     let mut arguments = Vec::new();
     for (key, value) in table {
@@ -47,6 +48,17 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
         }
     }
     Ok(arguments)
+}
+
+/// The file's text; no configuration is so large that it would not fit, and a device may have no end.
+fn read(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    fs::File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 fn place(text: &str, error: &toml::de::Error) -> String {

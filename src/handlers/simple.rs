@@ -121,106 +121,79 @@ impl<I: BufRead, O: Write, E: Write> Held<I, O, E> {
     }
 }
 
-/// `SimpleHandler(stdin, stdout, stderr, environ)`: an origin server's handler over any streams.
-///
-/// ```
-/// use gatewright::{app::app, environ::Vars, handlers::{Attributes, BaseHandler, Simple}};
-///
-/// let vars = Vars::from([("SERVER_PROTOCOL", "HTTP/1.1")]);
-/// let mut handler = Simple::new(&b""[..], Vec::new(), std::io::stderr(), vars);
-/// handler.attributes = Attributes { http_version: "1.1", ..handler.attributes };
-/// handler.run(&app(|_, respond| respond.start("200 OK", [("Date", "never")])?.send("Hi")));
-/// let (_, output, _) = handler.into_streams();
-/// assert_eq!(output, b"HTTP/1.1 200 OK\r\nDate: never\r\nContent-Length: 2\r\n\r\nHi");
-/// ```
-pub struct Simple<I, O, E> {
-    held: Held<I, O, E>,
-    /// The handler's attributes, to change before it runs.
-    pub attributes: Attributes<'static>,
+/// A ready handler over given streams: all that differs is the rung it stands on.
+macro_rules! ready {
+    ($(#[$documentation:meta])* $name:ident on $rung:ident, $preset:expr) => {
+        $(#[$documentation])*
+        pub struct $name<I, O, E> {
+            held: Held<I, O, E>,
+            /// The handler's attributes, to change before it runs.
+            pub attributes: Attributes<'static>,
+        }
+
+        impl<I: BufRead, O: Write, E: Write> $name<I, O, E> {
+            /// A handler with wsgiref's defaults: `multithread` true, `multiprocess` false.
+            pub fn new(stdin: I, stdout: O, stderr: E, environ: Vars) -> Self {
+                let attributes = Attributes { wsgi_multiprocess: false, ..$preset };
+                Self { held: Held::new(stdin, stdout, stderr, environ), attributes }
+            }
+
+            /// The streams, in the order they were given.
+            pub fn into_streams(self) -> (I, O, E) {
+                self.held.into_streams()
+            }
+        }
+
+        impl<I: BufRead, O: Write, E: Write> $rung for $name<I, O, E> {
+            fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
+                self.held.lend(with);
+            }
+
+            fn base_env(&self) -> &Vars {
+                &self.held.base_env
+            }
+
+            fn preset(&self) -> Attributes<'static> {
+                self.attributes
+            }
+        }
+
+        impl<I: BufRead, O: Write, E: Write> BaseHandler for $name<I, O, E> {}
+
+        impl<I, O, E> fmt::Debug for $name<I, O, E> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("attributes", &self.attributes).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl<I: BufRead, O: Write, E: Write> Simple<I, O, E> {
-    /// A handler with wsgiref's defaults: `multithread` true, `multiprocess` false.
-    pub fn new(stdin: I, stdout: O, stderr: E, environ: Vars) -> Self {
-        let attributes = Attributes { wsgi_multiprocess: false, ..Attributes::SIMPLE };
-        Self { held: Held::new(stdin, stdout, stderr, environ), attributes }
-    }
-
-    /// The streams, in the order they were given.
-    pub fn into_streams(self) -> (I, O, E) {
-        self.held.into_streams()
-    }
+ready! {
+    /// `SimpleHandler(stdin, stdout, stderr, environ)`: an origin server's handler over any streams.
+    ///
+    /// ```
+    /// use gatewright::{app::app, environ::Vars, handlers::{Attributes, BaseHandler, Simple}};
+    ///
+    /// let vars = Vars::from([("SERVER_PROTOCOL", "HTTP/1.1")]);
+    /// let mut handler = Simple::new(&b""[..], Vec::new(), std::io::stderr(), vars);
+    /// handler.attributes = Attributes { http_version: "1.1", ..handler.attributes };
+    /// handler.run(&app(|_, respond| respond.start("200 OK", [("Date", "never")])?.send("Hi")));
+    /// let (_, output, _) = handler.into_streams();
+    /// assert_eq!(output, b"HTTP/1.1 200 OK\r\nDate: never\r\nContent-Length: 2\r\n\r\nHi");
+    /// ```
+    Simple on SimpleHandler, Attributes::SIMPLE
 }
 
-impl<I: BufRead, O: Write, E: Write> SimpleHandler for Simple<I, O, E> {
-    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        self.held.lend(with);
-    }
-
-    fn base_env(&self) -> &Vars {
-        &self.held.base_env
-    }
-
-    fn preset(&self) -> Attributes<'static> {
-        self.attributes
-    }
-}
-
-impl<I: BufRead, O: Write, E: Write> BaseHandler for Simple<I, O, E> {}
-
-impl<I, O, E> fmt::Debug for Simple<I, O, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Simple").field("attributes", &self.attributes).finish_non_exhaustive()
-    }
-}
-
-/// `BaseCGIHandler(stdin, stdout, stderr, environ)`: a gateway's handler over any streams.
-///
-/// ```
-/// use gatewright::{app::app, environ::Vars, handlers::{BaseCgi, BaseHandler}};
-///
-/// let handler = BaseCgi::new(&b""[..], Vec::new(), std::io::stderr(), Vars::new());
-/// handler.run(&app(|_, respond| respond.start("200 OK", [("Content-Type", "text/plain")])?.send("Hi")));
-/// let (_, output, _) = handler.into_streams();
-/// assert_eq!(output, b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nHi");
-/// ```
-pub struct BaseCgi<I, O, E> {
-    held: Held<I, O, E>,
-    /// The handler's attributes, to change before it runs.
-    pub attributes: Attributes<'static>,
-}
-
-impl<I: BufRead, O: Write, E: Write> BaseCgi<I, O, E> {
-    /// A handler with wsgiref's defaults: `multithread` true, `multiprocess` false.
-    pub fn new(stdin: I, stdout: O, stderr: E, environ: Vars) -> Self {
-        let attributes = Attributes { wsgi_multiprocess: false, ..Attributes::BASE_CGI };
-        Self { held: Held::new(stdin, stdout, stderr, environ), attributes }
-    }
-
-    /// The streams, in the order they were given.
-    pub fn into_streams(self) -> (I, O, E) {
-        self.held.into_streams()
-    }
-}
-
-impl<I: BufRead, O: Write, E: Write> BaseCgiHandler for BaseCgi<I, O, E> {
-    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        self.held.lend(with);
-    }
-
-    fn base_env(&self) -> &Vars {
-        &self.held.base_env
-    }
-
-    fn preset(&self) -> Attributes<'static> {
-        self.attributes
-    }
-}
-
-impl<I: BufRead, O: Write, E: Write> BaseHandler for BaseCgi<I, O, E> {}
-
-impl<I, O, E> fmt::Debug for BaseCgi<I, O, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BaseCgi").field("attributes", &self.attributes).finish_non_exhaustive()
-    }
+ready! {
+    /// `BaseCGIHandler(stdin, stdout, stderr, environ)`: a gateway's handler over any streams.
+    ///
+    /// ```
+    /// use gatewright::{app::app, environ::Vars, handlers::{BaseCgi, BaseHandler}};
+    ///
+    /// let handler = BaseCgi::new(&b""[..], Vec::new(), std::io::stderr(), Vars::new());
+    /// handler.run(&app(|_, respond| respond.start("200 OK", [("Content-Type", "text/plain")])?.send("Hi")));
+    /// let (_, output, _) = handler.into_streams();
+    /// assert_eq!(output, b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nHi");
+    /// ```
+    BaseCgi on BaseCgiHandler, Attributes::BASE_CGI
 }

@@ -45,6 +45,7 @@
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |
+//! | know which side breaks the rules, application or server | [`validate`] |
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
 //! | know how safe it is, and how true to wsgiref | [`handlers::Policy`], the one table of differences |
 
@@ -63,6 +64,7 @@ pub mod server;
 #[allow(unsafe_code)]
 mod sys;
 pub mod util;
+pub mod validate;
 
 /// Property tests that are the same at each run, and leave no files.
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod regressions;
 mod scgi;
 #[cfg(unix)]
 mod servers;
+mod validate;
 #[cfg(windows)]
 mod windows;
 #[cfg(unix)]

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeSet;
 
+pub(crate) use handlers::warnings;
+
 mod classes;
 mod convert;
 mod environ;
@@ -23,6 +25,7 @@ mod headers;
 mod lists;
 mod run;
 mod util;
+mod validate;
 
 /// One test per recorded section, and the list of the sections that have one.
 macro_rules! sections {
@@ -59,11 +62,12 @@ sections! {
     demo_app: "simple_server" / "demo_app" => classes::demo;
     handler_runs: "handler_runs" / "handler_runs" => handlers::runs;
     handler_reuse: "handler_runs" / "handler_reuse" => handlers::reuse;
+    validate: "validate" / "validate" => validate::case;
     needs_transcode: "read_environ" / "needs_transcode" => environ::needs_transcode;
 }
 
 /// Sections about parts of wsgiref that the library does not have yet.
-const WAITING: &[&str] = &["simple_server/simple_server", "validate/validate"];
+const WAITING: &[&str] = &["simple_server/simple_server"];
 
 #[test]
 fn every_recorded_section_has_its_test_or_waits() {

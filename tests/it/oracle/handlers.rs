@@ -6,13 +6,13 @@
 
 mod defects;
 mod drive;
-mod errors;
+pub(super) mod errors;
 mod iterable;
 mod safe;
 mod script;
 mod streams;
 mod told;
-mod warnings;
+pub(crate) mod warnings;
 
 use gatewright::handlers::{Policy, capture_panics};
 use serde_json::{Value, json};

@@ -5,13 +5,14 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gatewright::app::{AppResult, Application, BoxError, Responder};
+use gatewright::app::{AppResult, Application, BoxError, Responder, app};
 use gatewright::environ::{Environ, Vars};
 use gatewright::handlers::{
     Attributes, BaseCgi, BaseHandler, Cgi, CgiHandler, End, Head, IisCgi, IisCgiHandler, OsEnviron, Outcome,
     Output, Policy, SERVER_SOFTWARE, ServerHandler, Simple, Streams, Supply, base,
 };
 use gatewright::util::FileSource;
+use gatewright::validate::{Strictness, validator};
 use serde_json::{Map, Value};
 
 use super::super::convert::{latin1, native, process_env, unhex};
@@ -107,7 +108,13 @@ impl Seen {
     }
 
     fn run_one(&self, handler: &dyn BaseHandler, script: &Script) -> Ran {
-        let (outcome, warnings) = warnings::catching(|| handler.run(script as &dyn Application));
+        let (outcome, warnings) = warnings::catching(|| {
+            if !script.wrapped {
+                return handler.run(script);
+            }
+            let script = app(|environ, respond| script.call(environ, respond));
+            handler.run(&validator(script).with_strictness(Strictness::Wsgiref))
+        });
         let (wire, notes) = (self.wire.take(), self.told.take());
         Ran {
             output: wire.bytes,

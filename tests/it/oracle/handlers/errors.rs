@@ -78,11 +78,15 @@ const SAME: &[(&str, &str)] = &[
         "returned without starting a response",
     ),
     ("KeyError: 'SERVER_PROTOCOL'", "SERVER_PROTOCOL is missing from the environment"),
-    // The validator's, for what the handler beneath it refuses as well.
+    // The validator's.
     (
         "AssertionError: The application returns and we started iterating over its body, \
          but start_response has not yet been called",
-        "write() before start_response()",
+        "a response is started before its body is written",
+    ),
+    (
+        "AssertionError: No Content-Type header found in headers ([])",
+        "a response with content has a Content-Type",
     ),
 ];
 

@@ -23,8 +23,8 @@ pub(crate) struct Script {
     call: Vec<Operation>,
     result: Answer,
     ways: Ways,
-    /// Whether the application is wrapped by a middleware; see [`Narrow`].
-    wrapped: bool,
+    /// Whether the application runs under the validator.
+    pub(crate) wrapped: bool,
     told: Told,
 }
 
@@ -168,13 +168,6 @@ impl Application for Script {
     fn call(&self, environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
         self.told.event("app");
         let respond = respond.into_inner();
-        let mut narrow;
-        let respond = if self.wrapped {
-            narrow = Narrow(respond);
-            &mut narrow
-        } else {
-            respond
-        };
         let mut input = Vec::new();
         for operation in &self.call {
             self.perform(operation, environ, respond, &mut input)?;
@@ -333,23 +326,5 @@ impl Respond for Begun<'_> {
 
     fn end(&mut self) -> io::Result<()> {
         self.0.end()
-    }
-}
-
-/// A middleware that knows `start`, `write` and `flush` only. That is all that a wrapper like wsgiref's validator lets
-/// through: no length, and no file.
-struct Narrow<'r>(&'r mut dyn Respond);
-
-impl Respond for Narrow<'_> {
-    fn start(&mut self, status: &[u8], headers: Headers, cause: Option<BoxError>) -> AppResult {
-        self.0.start(status, headers, cause)
-    }
-
-    fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.0.write(data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }

@@ -1,7 +1,7 @@
 //! Apache with CGI programs.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -36,8 +36,22 @@ pub(crate) fn start(starts: Starts, program: &Path, directives: &str) -> Site {
     if starts == Starts::Daemon {
         directives += "ScriptSock cgid.sock\n";
     }
-    let (port, server) = serve(&folder, &modules, &directives);
+    let (port, mut server) = serve(&folder, &modules, &directives);
+    // It answers before the daemon that starts programs can be reached: with 503.
+    server.ready_when(|| starts_programs(port));
     Site { port, server, gateway: None, folder }
+}
+
+fn starts_programs(port: u16) -> bool {
+    let answer = || -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /app/ready HTTP/1.0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    answer().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 ") && !answer.starts_with(b"HTTP/1.1 503 "))
 }
 
 /// Starts Apache with these modules, besides common ones, and these directives.

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 #[derive(Clone, Debug)]
 pub enum Address {
     Unix(PathBuf),
-    #[allow(dead_code, reason = "for peers that cannot listen on a unix socket")]
+    /// For peers that cannot listen on a unix socket.
     Tcp(SocketAddrV4),
 }
 

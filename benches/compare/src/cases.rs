@@ -63,7 +63,8 @@ pub struct Case {
     pub measure: Measure,
 }
 
-static HELLO_12: Ask = Ask { name: "hello", path: "/hello", upload: 0, length: HELLO.len(), start: HELLO };
+pub static HELLO_12: Ask =
+    Ask { name: "hello", path: "/hello", upload: 0, length: HELLO.len(), start: HELLO };
 static PAGE_64K: Ask = Ask { name: "64k", path: "/64k", upload: 0, length: 64 << 10, start: LINE };
 static FILE_10M: Ask = Ask { name: "10m", path: "/10m", upload: 0, length: 10 << 20, start: LINE };
 static POST_1M: Ask = Ask { name: "post1m", path: SINK, upload: 1 << 20, length: 7, start: b"1048576" };

@@ -5,6 +5,7 @@ mod counter;
 
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
 /// Whether all cases keep to their limits.
 fn run(backtraces: bool) -> anyhow::Result<bool> {
     let mut good = true;
+    let mut out = io::stdout();
     for case in CASES {
         let (counts, requests, traces) = measure(case, backtraces)?;
         let calls = counts.calls as f64 / requests as f64;
@@ -109,8 +111,8 @@ fn run(backtraces: bool) -> anyhow::Result<bool> {
                 format!(": MORE than the {limit} allowed; --backtrace names them")
             }
         };
-        println!("{}: {calls:.2} allocations per request ({bytes:.0} bytes){verdict}", case.name);
-        tell(&traces, requests);
+        writeln!(out, "{}: {calls:.2} allocations per request ({bytes:.0} bytes){verdict}", case.name)?;
+        tell(&mut out, &traces, requests)?;
     }
     Ok(good)
 }
@@ -161,7 +163,7 @@ fn drive(case: &Case, path: &Path, backtraces: bool) -> anyhow::Result<(Counts, 
 }
 
 /// Names the places, the most frequent first.
-fn tell(traces: &[Backtrace], requests: u64) {
+fn tell(out: &mut impl Write, traces: &[Backtrace], requests: u64) -> io::Result<()> {
     let mut places: BTreeMap<String, u64> = BTreeMap::new();
     for trace in traces {
         *places.entry(place(trace)).or_default() += 1;
@@ -169,8 +171,9 @@ fn tell(traces: &[Backtrace], requests: u64) {
     let mut places: Vec<_> = places.into_iter().collect();
     places.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for (place, count) in places {
-        println!("  {:.2} per request:{place}", count as f64 / requests as f64);
+        writeln!(out, "  {:.2} per request:{place}", count as f64 / requests as f64)?;
     }
+    Ok(())
 }
 
 /// The innermost places in this repository: in the library, or in the application above.

@@ -19,6 +19,7 @@ mod results;
 mod signals;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -90,7 +91,8 @@ fn compare(run: Run) -> anyhow::Result<()> {
     results.machine = machine::describe(&benches);
     rounds(&setup, &run, &mut results)?;
     results.machine.load_average[1] = machine::load_average();
-    println!("{}", report::tables(&results));
+    // Whoever reads this may have had enough.
+    let _ = writeln!(io::stdout(), "{}", report::tables(&results));
     let folder = if run.save { benches.join("results") } else { benches.join("target/last") };
     report::write(&results, &folder)?;
     eprintln!("written to {}", folder.display());

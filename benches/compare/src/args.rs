@@ -34,6 +34,8 @@ pub struct Run {
     pub rounds: usize,
     pub window: Duration,
     pub save: bool,
+    /// All peers and cases.
+    pub everything: bool,
     pub profiles: Option<PathBuf>,
 }
 
@@ -81,6 +83,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args
         rounds: rounds.unwrap_or(if quick { 2 } else { 5 }),
         window: Duration::from_millis(window.unwrap_or(if quick { 400 } else { 700 }) as u64),
         save: save || everything,
+        everything,
         profiles,
     })))
 }

@@ -9,7 +9,7 @@ use crate::peers::Peer;
 use crate::results::Sample;
 
 /// Connections that go on asking.
-pub const ACTIVE: usize = 8;
+const ACTIVE: usize = 8;
 
 /// Time for the idle ones to get their one answer each.
 const OPENING: Duration = Duration::from_secs(4);

@@ -12,12 +12,12 @@ use crate::address::Address;
 use crate::cases::Case;
 use crate::histogram::Histogram;
 use crate::measure::{Setup, Stage};
-use crate::peers::Peer;
+use crate::peers::{OURS, Peer};
 use crate::results::Sample;
 use crate::signals;
 
 /// The flag that a peer must know.
-pub const FLAG: &str = "--head-timeout";
+const FLAG: &str = "--head-timeout";
 
 /// Its value, and the time between two connections, so that no two deadlines are the same.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,8 +26,11 @@ const APART: Duration = Duration::from_millis(5);
 /// After this a connection counts as never closed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whether the peer has the flag.
+/// Whether the peer has the flag. Only ours is asked: another would take `--help` for a path, and serve.
 pub fn applies(setup: &Setup, case: &Case, peer: &Peer) -> bool {
+    if peer.name != OURS {
+        return false;
+    }
     let mut command = peer.command(&setup.folders, case.front, &setup.temporary.join("none.sock"));
     let help = command.arg("--help").stdin(std::process::Stdio::null()).output();
     help.is_ok_and(|help| help.status.success() && String::from_utf8_lossy(&help.stdout).contains(FLAG))

@@ -12,16 +12,18 @@ mod measure;
 mod meter;
 mod nginx;
 mod peers;
+mod picture;
 mod process;
 pub mod protocol;
 mod report;
 mod results;
 mod signals;
+mod targets;
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -90,6 +92,9 @@ fn compare(run: Run) -> anyhow::Result<()> {
         Results { rounds: run.rounds, window_ms: run.window.as_millis() as u64, ..Results::default() };
     results.machine = machine::describe(&benches);
     rounds(&setup, &run, &mut results)?;
+    if run.everything {
+        results.allocations = Some(allocations(&setup.folders.built)?);
+    }
     results.machine.load_average[1] = machine::load_average();
     // Whoever reads this may have had enough.
     let _ = writeln!(io::stdout(), "{}", report::tables(&results));
@@ -97,6 +102,13 @@ fn compare(run: Run) -> anyhow::Result<()> {
     report::write(&results, &folder)?;
     eprintln!("written to {}", folder.display());
     Ok(())
+}
+
+/// What the count of allocations says; a limit that is not kept is in its words.
+fn allocations(built: &Path) -> anyhow::Result<String> {
+    let output = Command::new(built.join("allocations")).output().context("allocations")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &errors)
 }
 
 fn rounds(setup: &Setup, run: &Run, results: &mut Results) -> anyhow::Result<()> {

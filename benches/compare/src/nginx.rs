@@ -1,4 +1,4 @@
-//! nginx between the load generator and a peer: one worker, both sides on unix sockets.
+//! nginx between the load generator and a peer: one process, so that none can be left behind; both sides on unix sockets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn configure(folder: &Path, socket: &Path, upstream: &Path, front: Front, keep: 
     };
     format!(
         "daemon off;
-worker_processes 1;
+master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log error;
 {user}

@@ -48,6 +48,9 @@ pub struct Results {
     pub machine: Machine,
     pub rounds: usize,
     pub window_ms: u64,
+    /// What `allocations` said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<String>,
     pub samples: Vec<Sample>,
 }
 

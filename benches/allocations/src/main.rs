@@ -13,7 +13,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use compare::address::Address;
 use compare::cases::{Front, HELLO_12};
 use compare::load::{Load, Plan};
 use gatewright::app::{AppResult, Responder};
@@ -141,11 +140,10 @@ fn measure(case: &Case, backtraces: bool) -> anyhow::Result<(Counts, u64, Vec<Ba
 }
 
 fn drive(case: &Case, path: &Path, backtraces: bool) -> anyhow::Result<(Counts, u64, Vec<Backtrace>)> {
-    let address = Address::Unix(path.to_owned());
     let protocol = case.front.protocol();
     let (connections, keep) = (case.connections, case.keep);
     let mut load =
-        Load::new(Plan { address: &address, protocol, ask: &HELLO_12, connections, keep, once: false })?;
+        Load::new(Plan { socket: path, protocol, ask: &HELLO_12, connections, keep, once: false })?;
     let mut ask = |requests: u64| {
         load.forget();
         load.run(Duration::from_secs(60), |load| load.seen().answers >= requests)?;

@@ -1,6 +1,7 @@
 //! How late `--head-timeout` ends connections whose head does not come.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -8,8 +9,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::address::Address;
 use crate::cases::Case;
+use crate::connect;
 use crate::histogram::Histogram;
 use crate::measure::{Setup, Stage};
 use crate::peers::{OURS, Peer};
@@ -46,7 +47,7 @@ pub fn measure(setup: &Setup, case: &Case, peer: &Peer) -> anyhow::Result<Sample
     stage.try_once(case)?;
     let mut request = stage.protocol.request(case.ask, true);
     request.truncate(request.len() / 2);
-    let late = watch(&stage.address, &request, case.connections)?;
+    let late = watch(&stage.socket, &request, case.connections)?;
     Ok(Sample { served: case.connections, ..Sample::default() }.with([
         ("late_p50_ms", late.quantile(0.5) / 1e3),
         ("late_p99_ms", late.quantile(0.99) / 1e3),
@@ -54,7 +55,7 @@ pub fn measure(setup: &Setup, case: &Case, peer: &Peer) -> anyhow::Result<Sample
     ]))
 }
 
-fn watch(address: &Address, half: &[u8], count: usize) -> anyhow::Result<Histogram> {
+fn watch(socket: &Path, half: &[u8], count: usize) -> anyhow::Result<Histogram> {
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut conns: Vec<Option<(OwnedFd, Instant)>> = Vec::new();
     let mut late = Histogram::default();
@@ -69,10 +70,10 @@ fn watch(address: &Address, half: &[u8], count: usize) -> anyhow::Result<Histogr
             bail!("{} of {count} connections are still open {PATIENCE:?} after their time", count - closed);
         }
         if conns.len() < count {
-            let socket = address.connect().context("connect")?;
-            send(socket.as_raw_fd(), half, MsgFlags::MSG_NOSIGNAL).context("send")?;
-            set.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, conns.len() as u64))?;
-            conns.push(Some((socket, Instant::now())));
+            let conn = connect::to(socket).context("connect")?;
+            send(conn.as_raw_fd(), half, MsgFlags::MSG_NOSIGNAL).context("send")?;
+            set.add(&conn, EpollEvent::new(EpollFlags::EPOLLIN, conns.len() as u64))?;
+            conns.push(Some((conn, Instant::now())));
             end = Instant::now() + TIMEOUT + PATIENCE;
         }
         let ready = match set.wait(&mut events, EpollTimeout::try_from(APART)?) {
@@ -81,11 +82,11 @@ fn watch(address: &Address, half: &[u8], count: usize) -> anyhow::Result<Histogr
         };
         for event in &events[..ready] {
             let slot = &mut conns[event.data() as usize];
-            let Some((socket, began)) = slot else { continue };
+            let Some((conn, began)) = slot else { continue };
             // An answer such as 408 may come first.
             let mut answer = [0; 4096];
             if !matches!(
-                recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()),
+                recv(conn.as_raw_fd(), &mut answer, MsgFlags::empty()),
                 Ok(0) | Err(Errno::ECONNRESET)
             ) {
                 continue;

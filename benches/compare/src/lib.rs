@@ -1,8 +1,8 @@
 //! The comparison: starts each peer, asks it, meters it, ends it, in interleaved rounds. See `../README.md`.
 
-pub mod address;
 mod args;
 pub mod cases;
+mod connect;
 pub mod histogram;
 mod idle;
 mod lateness;
@@ -101,7 +101,11 @@ fn compare(run: Run) -> anyhow::Result<()> {
     let folder = if run.save { benches.join("results") } else { benches.join("target/last") };
     report::write(&results, &folder)?;
     eprintln!("written to {}", folder.display());
-    Ok(())
+    let wrong = |sample: &&Sample| sample.failed.is_some() || !sample.errors.is_empty();
+    match results.samples.iter().filter(wrong).count() {
+        0 => Ok(()),
+        count => bail!("{count} measurements failed, or met wrong answers: see the notes in the tables"),
+    }
 }
 
 /// What the count of allocations says; a limit that is not kept is in its words.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -10,14 +11,14 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::address::Address;
+use crate::connect;
 use crate::histogram::Histogram;
 use crate::protocol::{Answer, Ask, Protocol};
 use crate::signals;
 
 /// What is asked, where, and how often at once.
 pub struct Plan<'p> {
-    pub address: &'p Address,
+    pub socket: &'p Path,
     pub protocol: &'p dyn Protocol,
     pub ask: &'p Ask,
     pub connections: usize,
@@ -176,7 +177,7 @@ impl<'p> Load<'p> {
         (conn.got, conn.whole) = (false, false);
         conn.answer.reset();
         conn.socket = None;
-        match self.plan.address.connect() {
+        match connect::to(self.plan.socket) {
             Ok(socket) => {
                 if let Err(error) = self.set.add(&socket, interest(at, conn.generation, false)) {
                     return self.fail(at, &format!("epoll: {error}"));

@@ -11,7 +11,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-use crate::address::Address;
 use crate::cases::{Case, Measure, Via};
 use crate::load::{Load, Plan};
 use crate::meter::Meter;
@@ -41,7 +40,8 @@ const COUNTING: Duration = Duration::from_millis(150);
 pub struct Stage {
     pub peer: Server,
     pub nginx: Option<Server>,
-    pub address: Address,
+    /// Where the load goes.
+    pub socket: PathBuf,
     pub protocol: &'static dyn Protocol,
     pub keep: bool,
     log: PathBuf,
@@ -71,7 +71,7 @@ impl Stage {
         let mut stage = Self {
             peer: server,
             nginx: None,
-            address: Address::Unix(socket.clone()),
+            socket: socket.clone(),
             protocol: case.front.protocol(),
             keep: case.keep,
             log,
@@ -79,7 +79,7 @@ impl Stage {
         if case.via == Via::Nginx {
             let (server, socket) = nginx::start(folder, &socket, case.front, case.keep)?;
             stage.nginx = Some(server);
-            stage.address = Address::Unix(socket);
+            stage.socket = socket;
             stage.protocol = &Http;
             stage.keep = true;
         }
@@ -88,7 +88,7 @@ impl Stage {
 
     pub fn plan<'p>(&'p self, case: &Case) -> Plan<'p> {
         Plan {
-            address: &self.address,
+            socket: &self.socket,
             protocol: self.protocol,
             ask: case.ask,
             connections: case.connections,

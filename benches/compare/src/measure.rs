@@ -137,6 +137,9 @@ fn load(setup: &Setup, case: &Case, peer: &Peer, count_calls: bool) -> anyhow::R
     if let Some(profile) = profile {
         profile.end()?;
     }
+    if sample.answers == 0 {
+        bail!("stalled: no answer for {:.0} ms; its log: {}", sample.waiting_ms, last_words(&stage.log));
+    }
     if count_calls {
         sample.calls = calls(&mut load, stage.peer.meter())?;
     }

@@ -82,7 +82,10 @@ pub fn all(results: &Results) -> Vec<Target> {
         target(
             "1,000 idle connections: rate of 8 active ones, of that alone",
             AtLeast(0.9),
-            results.median(IDLE, OURS, |sample| Some(sample.rate / sample.more.get("alone_rate")?)),
+            results.median(IDLE, OURS, |sample| {
+                let alone = *sample.more.get("alone_rate")?;
+                Some(if alone > 0.0 { sample.rate / alone } else { 0.0 })
+            }),
             2,
         ),
         target("head time-out: p99 lateness, ms", AtMost(100.0), more(LATENESS, "late_p99_ms"), 1),

@@ -146,7 +146,7 @@ fn drive(case: &Case, path: &Path, backtraces: bool) -> anyhow::Result<(Counts, 
         Load::new(Plan { socket: path, protocol, ask: &HELLO_12, connections, keep, once: false })?;
     let mut ask = |requests: u64| {
         load.forget();
-        load.run(Duration::from_secs(60), |load| load.seen().answers >= requests)?;
+        load.run(Duration::from_secs(20), |load| load.seen().answers >= requests)?;
         let seen = load.seen();
         if seen.answers < requests || !seen.errors.is_empty() {
             bail!("{} answers of {requests}, errors: {:?}", seen.answers, seen.errors);

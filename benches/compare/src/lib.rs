@@ -104,7 +104,7 @@ fn compare(run: Run) -> anyhow::Result<()> {
     let wrong = |sample: &&Sample| sample.failed.is_some() || !sample.errors.is_empty();
     match results.samples.iter().filter(wrong).count() {
         0 => Ok(()),
-        count => bail!("{count} measurements failed, or met wrong answers: see the notes in the tables"),
+        count => bail!("measurements that failed or met wrong answers: {count}; see the notes in the tables"),
     }
 }
 
@@ -172,7 +172,9 @@ fn tell(done: usize, all: usize, case: &Case, peer: &Peer, sample: &Sample) {
                 String::new()
             };
             let cpu = sample.cpu_us.unwrap_or_default();
-            eprintln!("[{done}/{all}] {name} {}: {:.0}/s, {cpu:.1} µs{errors}", peer.name, sample.rate);
+            let more: String =
+                sample.more.iter().map(|(name, value)| format!(", {name} {value:.1}")).collect();
+            eprintln!("[{done}/{all}] {name} {}: {:.0}/s, {cpu:.1} µs{more}{errors}", peer.name, sample.rate);
         }
     }
 }

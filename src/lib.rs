@@ -55,6 +55,8 @@ pub mod apps;
 pub mod cli;
 pub mod environ;
 pub mod error;
+#[cfg(unix)]
+pub mod files;
 pub mod handlers;
 pub mod headers;
 pub mod proto;

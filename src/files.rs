@@ -144,6 +144,12 @@ impl Root {
         Ok(root)
     }
 
+    /// The same folder, with other links followed beneath it.
+    #[must_use]
+    pub fn with_links(self, links: Links) -> Self {
+        Self { links, ..self }
+    }
+
     /// The absolute path, links in it unresolved.
     pub fn path(&self) -> &Path {
         &self.path

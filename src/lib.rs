@@ -59,6 +59,8 @@ pub mod error;
 pub mod files;
 pub mod handlers;
 pub mod headers;
+#[cfg(unix)]
+mod notice;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;

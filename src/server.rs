@@ -19,7 +19,6 @@ mod drain;
 mod fcgi;
 mod inherit;
 mod listen;
-mod notice;
 mod pool;
 mod privileges;
 mod scgi;
@@ -43,6 +42,7 @@ use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
 use crate::error::Error;
 use crate::handlers::Attributes;
+use crate::notice;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

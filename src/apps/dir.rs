@@ -38,14 +38,14 @@ use crate::util::FileSource;
 /// use gatewright::environ::Vars;
 /// use gatewright::handlers::{BaseCgi, BaseHandler};
 ///
-/// let dir = Dir::new("tests")?;
-/// let vars = Vars::from([("REQUEST_METHOD", "GET"), ("PATH_INFO", "/run"), ("HTTP_RANGE", "bytes=0-8")]);
+/// let dir = Dir::new(".")?;
+/// let vars = Vars::from([("REQUEST_METHOD", "GET"), ("PATH_INFO", "/Cargo.toml"), ("HTTP_RANGE", "bytes=0-8")]);
 /// let handler = BaseCgi::new(&b""[..], Vec::new(), std::io::stderr(), vars);
 /// handler.run(&dir);
 /// let (_, output, _) = handler.into_streams();
 /// let output = String::from_utf8(output)?;
 /// assert!(output.starts_with("Status: 206 Partial Content\r\n"));
-/// assert!(output.ends_with("\r\n\r\n#!/bin/sh"));
+/// assert!(output.ends_with("\r\n\r\n[package]"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

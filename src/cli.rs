@@ -16,6 +16,7 @@ mod own;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
+mod serving;
 mod usage;
 
 pub use own::run;

@@ -9,6 +9,7 @@ use clap::Parser;
 
 use super::app::{self, App};
 use super::front::FrontFlags;
+use super::serving::{Around, Serving};
 use super::usage;
 use crate::app::{Application, refusal};
 use crate::environ::front::FrontSettings;
@@ -21,11 +22,12 @@ const PROGRAM: &str = "cgi-gateway";
 #[derive(Parser, Debug, Default)]
 #[command(name = PROGRAM, version, after_help = TRY)]
 struct Arguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     front: FrontFlags,
+    #[command(flatten)]
+    around: Around,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -63,12 +65,13 @@ pub(super) fn is_request(environ: &Vars) -> bool {
 }
 
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
-    answer(
-        environ,
-        arguments.front.settings(),
-        arguments.full_duplex,
-        &*arguments.app.unwrap_or_default().open(),
-    )
+    match arguments.serving.open() {
+        Ok(app) => {
+            let app = arguments.around.wrap(app);
+            answer(environ, arguments.front.settings(), arguments.full_duplex, &*app)
+        }
+        Err(error) => error.tell(PROGRAM),
+    }
 }
 
 /// Answers the request of an application of the program's own.
@@ -119,11 +122,13 @@ fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
     // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
     let mut arguments = match all.as_slice() {
         [] => Arguments::default(),
-        [only] if only == OsStr::new("demo") => Arguments { app: Some(App::Demo), ..Arguments::default() },
+        [only] if only == OsStr::new("demo") => {
+            Arguments { serving: Serving::demo(), ..Arguments::default() }
+        }
         _ => usage::parse(PROGRAM, all)?,
     };
-    if arguments.app.is_none() {
-        arguments.app = app_of(environ)?;
+    if arguments.serving.app.is_none() {
+        arguments.serving.app = app_of(environ)?;
     }
     Ok(arguments)
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
-use super::app::{self, App};
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::rights::{NOT_LOOPBACK, Rights};
+use super::serving::{Around, Serving};
 use super::{logger, usage};
 use crate::app::Application;
 use crate::handlers::capture_panics;
@@ -20,9 +20,8 @@ use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     sockets: Sockets,
 }
@@ -53,6 +52,8 @@ struct Sockets {
     front: FrontFlags,
     #[command(flatten)]
     rights: Rights,
+    #[command(flatten)]
+    around: Around,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
@@ -85,7 +86,10 @@ pub fn scgi() -> ExitCode {
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        Ok(Arguments { app, sockets }) => serve(program, protocol, sockets, app.unwrap_or_default().open()),
+        Ok(Arguments { serving, sockets }) => match serving.open() {
+            Ok(app) => serve(program, protocol, sockets, app),
+            Err(error) => error.tell(program),
+        },
         Err(exit) => exit,
     }
 }
@@ -145,7 +149,7 @@ fn run(
     }
     let stop = Stop::new();
     life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
-    server.serve(app, &stop).map_err(anyhow::Error::from)?;
+    server.serve(sockets.around.wrap(app), &stop).map_err(anyhow::Error::from)?;
     Ok(())
 }
 

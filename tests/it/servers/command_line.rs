@@ -68,9 +68,15 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "/x.sock", "--socket-mode", "rw"], &["--socket-mode", "0660"]),
             (&["--socket", "/x.sock", "--socket-mode", "1777"], &["--socket-mode"]),
             (&["--socket", "/x.sock", "--no-such-flag"], &["--no-such-flag"]),
-            (&["--socket", "/x.sock", "--mount", "/a=demo"], &["--mount"]),
+            (&["--socket", "/x.sock", "--mount", "demo"], &["--mount", "/PREFIX=APP"]),
+            (&["--socket", "/x.sock", "--mount", "a=demo"], &["--mount", "begins with a slash"]),
+            (&["--socket", "/x.sock", "--mount", "/a=nonsense"], &["--mount", "nonsense", "dir:PATH"]),
+            (&["--socket", "/x.sock", "--mount", "/a=demo", "--mount", "/a/=demo"], &["--mount", "/a/"]),
+            (&["--socket", "/x.sock", "--mount", "/=demo", "demo"], &["--mount", "\"/\""]),
+            (&["--socket", "/x.sock", "--dir-links", "some"], &["--dir-links", "inside"]),
+            (&["--socket", "/x.sock", "--dir-index", "a/b"], &["--dir-index", "index.html"]),
             (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
-            (&["--socket", "/x.sock", "dir:/srv"], &["dir:/srv"]),
+            (&["--socket", "/x.sock", "dir:"], &["dir:PATH"]),
             (&["--socket", "/x.sock", "nonsense"], &["nonsense"]),
             (&["--socket", "/x.sock", "demo", "demo"], &["demo"]),
             (&["--socket", "/x.sock", "line\nfeed"], &["line"]),
@@ -83,10 +89,24 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
         (&["--socket", "/x.sock"], &["--socket"]),
         (&["--front", "nonsense"], &["--front", "nginx"]),
         (&["--script-name", "/app/"], &["--script-name", "/app"]),
-        (&["cgi:/srv"], &["cgi:/srv"]),
+        (&["--mount", "/a"], &["--mount", "/PREFIX=APP"]),
         (&["nonsense"], &["nonsense"]),
     ] {
         assert_refused(&folder, "cgi-gateway", arguments, 2, named);
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named_with_the_reason_and_status_1() {
+    let folder = Folder::new();
+    let file = folder.write("file", "").display().to_string();
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+        let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
+        let missing = [socket, &["dir:/nowhere"]].concat();
+        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
+        let mount = format!("/a=dir:{file}");
+        let no_folder = [socket, &["--mount", &mount]].concat();
+        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
     }
 }
 

@@ -264,7 +264,6 @@ impl Answer<'_, '_> {
             Decision::Serve => {}
         }
         let media = media::media_type(OsStr::from_bytes(self.path));
-        headers.append("Accept-Ranges", "bytes")?;
         if let Some(encoding) = encoding {
             headers.append("Content-Encoding", encoding.name)?;
         }
@@ -273,7 +272,10 @@ impl Answer<'_, '_> {
         let asked = self.environ.header("Range").filter(|_| self.environ.method() == b"GET");
         let asked = asked.filter(|_| validators.range_counts(self.environ));
         match asked.map_or(Ranges::Whole, |header| range::parse(header, length)) {
-            Ranges::Whole => self.part("200 OK", headers, &media, &mut file, 0..length, respond),
+            Ranges::Whole => {
+                headers.append("Accept-Ranges", "bytes")?;
+                self.part("200 OK", headers, &media, &mut file, 0..length, respond)
+            }
             Ranges::Unsatisfiable => {
                 let range = format!("bytes */{length}");
                 plain(respond, "416 Range Not Satisfiable", &[("Content-Range", &range)])

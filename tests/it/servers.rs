@@ -9,6 +9,7 @@ mod cases;
 mod client;
 mod command_line;
 mod environment;
+mod folders;
 mod harness;
 mod life;
 mod nginx;

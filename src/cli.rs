@@ -1,13 +1,14 @@
 //! The programs: flags → settings → run. Each binary is one line in `bin/`; [`run`] makes such a program of any
 //! application.
 
+#[cfg(unix)]
+mod access;
 mod app;
 pub mod cgi;
 mod config;
 mod front;
 #[cfg(unix)]
 mod life;
-#[cfg(unix)]
 mod logger;
 #[cfg(unix)]
 mod notify;

@@ -49,6 +49,8 @@
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
 //! | know how safe it is, and how true to wsgiref | [`handlers::Policy`], the one table of differences |
 
+#[cfg(unix)]
+pub mod access_log;
 pub mod app;
 pub mod apps;
 #[cfg(feature = "cli")]

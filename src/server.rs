@@ -41,7 +41,7 @@ use crate::app::Application;
 use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
 use crate::error::Error;
-use crate::handlers::Attributes;
+use crate::handlers::{Attributes, Observer};
 use crate::notice;
 
 /// What a server speaks.
@@ -84,6 +84,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What is known of the web server in front.
     pub front: FrontSettings,
+    /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Settings {
@@ -101,6 +103,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
+            observer: None,
         }
     }
 }

@@ -10,11 +10,11 @@ use clap::Parser;
 use super::app::{self, App};
 use super::front::FrontFlags;
 use super::serving::{Around, Serving};
-use super::usage;
+use super::{logger, usage};
 use crate::app::{Application, refusal};
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
-use crate::handlers::{BaseHandler, Cgi, End, Outcome, capture_panics};
+use crate::handlers::{BaseHandler, Cgi, End, Observer, Outcome, capture_panics};
 
 const PROGRAM: &str = "cgi-gateway";
 
@@ -65,10 +65,25 @@ pub(super) fn is_request(environ: &Vars) -> bool {
 }
 
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
+    // The demo alone has nothing to say.
+    if !arguments.serving.is_demo() || arguments.around.has_log() {
+        logger::install(PROGRAM);
+    }
     match arguments.serving.open() {
         Ok(app) => {
+            #[cfg(unix)]
+            let observer = match arguments.around.access.open() {
+                // One request is all there is: what it borrows may as well last.
+                Ok(log) => log.map(|log| &*Box::leak(Box::new(log.direct())) as &dyn Observer),
+                Err(error) => {
+                    usage::tell(&format!("{PROGRAM}: {error}"));
+                    return ExitCode::FAILURE;
+                }
+            };
+            #[cfg(not(unix))]
+            let observer = None;
             let app = arguments.around.wrap(app);
-            answer(environ, arguments.front.settings(), arguments.full_duplex, &*app)
+            answer(environ, arguments.front.settings(), arguments.full_duplex, observer, &*app)
         }
         Err(error) => error.tell(PROGRAM),
     }
@@ -76,20 +91,21 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
-    answer(environ, FrontSettings::default(), false, application)
+    answer(environ, FrontSettings::default(), false, None, application)
 }
 
 fn answer(
     mut environ: Vars,
     front: FrontSettings,
     full_duplex: bool,
+    observer: Option<&'static dyn Observer>,
     application: &dyn Application,
 ) -> ExitCode {
     capture_panics();
     let refused = front.apply(&mut environ).err();
     let mut handler = Cgi::with_environ(environ);
     handler.attributes.full_duplex = full_duplex;
-    // One request is all there is: what it borrows may as well last.
+    handler.attributes.observer = observer;
     handler.attributes.keep_variables = front.keep_variables.leak();
     status(&match refused {
         Some(error) => handler.run(&refusal(error)),

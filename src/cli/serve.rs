@@ -7,13 +7,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
+use super::access::OpenedLog;
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::rights::{NOT_LOOPBACK, Rights};
 use super::serving::{Around, Serving};
 use super::{logger, usage};
 use crate::app::Application;
-use crate::handlers::capture_panics;
+use crate::handlers::{Observer, capture_panics};
 use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
@@ -138,6 +139,7 @@ fn run(
     server.settings.front = sockets.front.settings();
     server.settings.full_duplex = sockets.full_duplex;
     let fewer = sockets.rights.privileges()?;
+    let access_log = sockets.around.access.open().map_err(anyhow::Error::msg)?;
     let life = Life::begin().context("cannot receive signals")?;
     let rights =
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
@@ -148,9 +150,16 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let stop = Stop::new();
-    life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
-    server.serve(sockets.around.wrap(app), &stop).map_err(anyhow::Error::from)?;
-    Ok(())
+    let access_log =
+        access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?.map(Arc::new);
+    server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
+    let logs = access_log.clone();
+    let reopen = move || logs.iter().for_each(|log| log.reopen());
+    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
+    let served = server.serve(sockets.around.wrap(app), &stop);
+    // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
+    access_log.iter().for_each(|log| log.close());
+    Ok(served.map_err(anyhow::Error::from)?)
 }
 
 /// Binds the sockets, or takes what was handed over, and says so.

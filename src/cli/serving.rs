@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
+#[cfg(unix)]
+use super::access::AccessFlags;
 use super::app::{self, App};
 use super::usage;
 use crate::app::Application;
@@ -123,6 +125,11 @@ impl Serving {
         Self { app: Some(App::Demo), ..Self::default() }
     }
 
+    /// Whether the demo is all there is.
+    pub(super) fn is_demo(&self) -> bool {
+        self.mount.is_empty() && matches!(self.app, None | Some(App::Demo))
+    }
+
     /// Makes all ready to serve. Without any mount it is `APP` alone, by default the demo; beside mounts `APP` is what
     /// is under no other.
     pub(super) fn open(&self) -> Result<Arc<dyn Application>, Unopened> {
@@ -148,9 +155,20 @@ pub(super) struct Around {
     /// while nothing has left
     #[arg(long)]
     validate: bool,
+    #[cfg(unix)]
+    #[command(flatten)]
+    pub(super) access: AccessFlags,
 }
 
 impl Around {
+    /// Whether there is an access log, which may have to say that it cannot be written.
+    pub(super) fn has_log(&self) -> bool {
+        #[cfg(unix)]
+        return self.access.is_on();
+        #[cfg(not(unix))]
+        false
+    }
+
     pub(super) fn wrap(&self, app: Arc<dyn Application>) -> Arc<dyn Application> {
         if self.validate { Arc::new(validator(app)) } else { app }
     }

@@ -109,7 +109,12 @@ impl BaseCgiHandler for Handler<'_, '_> {
 
 impl BaseHandler for Handler<'_, '_> {
     fn attributes(&self) -> Attributes<'_> {
-        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+        let observer = self.settings.observer.as_deref();
+        Attributes {
+            keep_variables: &self.settings.front.keep_variables,
+            observer,
+            ..attributes(self.settings)
+        }
     }
 }
 

@@ -197,7 +197,12 @@ impl BaseCgiHandler for Handler<'_> {
 
 impl BaseHandler for Handler<'_> {
     fn attributes(&self) -> Attributes<'_> {
-        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+        let observer = self.settings.observer.as_deref();
+        Attributes {
+            keep_variables: &self.settings.front.keep_variables,
+            observer,
+            ..attributes(self.settings)
+        }
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

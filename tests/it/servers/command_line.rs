@@ -73,6 +73,7 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "/x.sock", "--mount", "/a=nonsense"], &["--mount", "nonsense", "dir:PATH"]),
             (&["--socket", "/x.sock", "--mount", "/a=demo", "--mount", "/a/=demo"], &["--mount", "/a/"]),
             (&["--socket", "/x.sock", "--mount", "/=demo", "demo"], &["--mount", "\"/\""]),
+            (&["--socket", "/x.sock", "--access-log-format", "xml"], &["--access-log-format", "json"]),
             (&["--socket", "/x.sock", "--dir-links", "some"], &["--dir-links", "inside"]),
             (&["--socket", "/x.sock", "--dir-index", "a/b"], &["--dir-index", "index.html"]),
             (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
@@ -97,7 +98,7 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_named_with_the_reason_and_status_1() {
+fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     let folder = Folder::new();
     let file = folder.write("file", "").display().to_string();
     for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
@@ -105,6 +106,9 @@ fn a_folder_that_is_not_there_is_named_with_the_reason_and_status_1() {
         let missing = [socket, &["dir:/nowhere"]].concat();
         assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
         let mount = format!("/a=dir:{file}");
+        let log = [socket, &["--access-log", "/nowhere/access.log"]].concat();
+        let log = if socket.is_empty() { log } else { [&["--socket", "127.0.0.1:0"], &log[2..]].concat() };
+        assert_refused(&folder, gateway, &log, 1, &["--access-log /nowhere/access.log", "No such file"]);
         let no_folder = [socket, &["--mount", &mount]].concat();
         assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
     }

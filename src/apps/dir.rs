@@ -175,8 +175,9 @@ impl Dir {
             Ok(Target::NeedsSlash) => add_slash(environ, respond),
             Ok(Target::Folder { path, folder }) if self.listing => {
                 let title = [environ.script_name(), path_info].concat();
-                match listing::page(&root, &path, &folder, &title, self.hidden) {
-                    Ok(page) => respond.start("200 OK", listing::HEADERS)?.send(page),
+                let nonce = unguessable();
+                match listing::page(&root, &path, &folder, &title, self.hidden, &nonce) {
+                    Ok(page) => respond.start("200 OK", listing::headers(&nonce))?.send(page),
                     Err(error) => refuse(error, path_info, respond),
                 }
             }
@@ -209,6 +210,12 @@ enum Target {
 /// The path of a name in a folder.
 fn beneath(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, name].join(&b'/') }
+}
+
+/// A word that nobody who writes a file, or its name, can know beforehand.
+fn unguessable() -> String {
+    let random = || std::hash::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
 }
 
 /// The answer where nothing was opened: whether there is something that may not be seen, nobody learns.
@@ -337,9 +344,7 @@ impl Answer<'_, '_> {
         length: u64,
         respond: Responder<'_>,
     ) -> AppResult {
-        // Nobody who writes the file can know it beforehand, and put a false part in.
-        let random = || std::hash::RandomState::new().build_hasher().finish();
-        let boundary = format!("{:016x}{:016x}", random(), random());
+        let boundary = unguessable();
         let head = |part: &Range<u64>| {
             let range = content_range(part, length);
             format!("\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: {range}\r\n\r\n")

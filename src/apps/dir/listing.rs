@@ -7,20 +7,23 @@ use std::time::UNIX_EPOCH;
 use super::beneath;
 use super::conditional::since_1970;
 use crate::files::{Folder, NotOpened};
+use crate::headers::Headers;
 use crate::util::{Time, quote_path, time_of};
 
 /// Entries of one page; a folder with more is listed as far as that.
 const MOST: usize = 10_000;
 
-/// Nothing is loaded and no script runs, whatever a file's name is.
-pub(super) const HEADERS: [(&str, &str); 3] = [
-    ("Content-Type", "text/html; charset=utf-8"),
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    ),
-    ("X-Content-Type-Options", "nosniff"),
-];
+/// The page's headers: nothing is loaded and no script runs, whatever a file's name is; the page's own style is the one
+/// with this nonce.
+pub(super) fn headers(nonce: &str) -> Headers {
+    let policy =
+        format!("default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
+    Headers::from([
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Security-Policy", &policy),
+        ("X-Content-Type-Options", "nosniff"),
+    ])
+}
 
 /// Readable on a telephone, and by night.
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;margin:1rem auto;max-width:60rem;padding:0 1rem}\
@@ -42,6 +45,7 @@ pub(super) fn page(
     folder: &Folder,
     title: &[u8],
     hidden: bool,
+    nonce: &str,
 ) -> Result<String, NotOpened> {
     let (names, more) = folder.names(MOST)?;
     let shown = |name: &Vec<u8>| hidden || !name.starts_with(b".");
@@ -50,7 +54,7 @@ pub(super) fn page(
     lines.sort_by_cached_key(|line| {
         (Reverse(line.is_folder), String::from_utf8_lossy(&line.name).to_lowercase(), line.name.clone())
     });
-    Ok(html(&lines, &String::from_utf8_lossy(title), !path.is_empty(), more))
+    Ok(html(&lines, &String::from_utf8_lossy(title), !path.is_empty(), more, nonce))
 }
 
 fn line(root: &Folder, path: &[u8], name: Vec<u8>) -> Option<Line> {
@@ -63,12 +67,12 @@ fn line(root: &Folder, path: &[u8], name: Vec<u8>) -> Option<Line> {
     Some(Line { name, is_folder: entry.is_folder(), size: metadata.len(), modified })
 }
 
-fn html(lines: &[Line], title: &str, has_parent: bool, more: bool) -> String {
+fn html(lines: &[Line], title: &str, has_parent: bool, more: bool, nonce: &str) -> String {
     let title = escape(title);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<table>\n\
+         <style nonce=\"{nonce}\">{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<table>\n\
          <thead><tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr></thead>\n<tbody>\n"
     );
     if has_parent {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
 
-use super::harness::{Folder, Process, answers, free_port, program};
+use super::harness::{Folder, Process, answers, free_port, program, wait_until};
 
 /// What a gateway wrote, and its exit status.
 struct Ended {
@@ -195,7 +195,7 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
         process.ready_when(|| path.exists() && answers(port));
         for socket in [&unix, &tcp, &abstract_name] {
             let socket = socket.trim_start_matches("unix:");
-            assert!(process.log().contains(socket), "no line for {socket}: {}", process.log());
+            wait_until(&format!("there is a line for {socket}"), || process.log().contains(socket));
         }
         process.signal(signal);
         assert_eq!(process.wait().code(), Some(0), "{}", process.log());

@@ -42,6 +42,8 @@
 //! | you want to | read |
 //! |---|---|
 //! | write an application or a middleware | [`app`], [`environ`], [`headers`], [`util`] |
+//! | serve files, or several applications | [`apps`], [`files`] |
+//! | know which requests came | [`access_log`], [`handlers::Observer`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |

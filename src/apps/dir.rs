@@ -9,6 +9,7 @@ mod range;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher};
@@ -329,7 +330,7 @@ impl Answer<'_, '_> {
         // It was opened for this request, and stands at its beginning.
         let mut piece = if part.start == 0 { Piece::new(file, &part) } else { Piece::seek(file, &part)? };
         if !respond.send_file(&mut piece)? {
-            piece.send(&mut Vec::new(), respond)?;
+            with_block(|block| piece.send(block, respond))?;
         }
         Ok(respond.end()?)
     }
@@ -354,14 +355,28 @@ impl Answer<'_, '_> {
         headers.append("Content-Type", format!("multipart/byteranges; boundary={boundary}"))?;
         headers.append("Content-Length", (total + end.len() as u64).to_string())?;
         let respond = respond.start("206 Partial Content", headers)?.into_inner();
-        let mut block = Vec::new();
-        for part in parts {
-            respond.write(head(part).as_bytes())?;
-            Piece::seek(file, part)?.send(&mut block, respond)?;
-        }
+        with_block(|block| {
+            parts.iter().try_for_each(|part| {
+                respond.write(head(part).as_bytes())?;
+                Piece::seek(file, part)?.send(block, respond)
+            })
+        })?;
         respond.write(end.as_bytes())?;
         Ok(respond.end()?)
     }
+}
+
+/// Lends memory that a thread keeps for all the files that it sends.
+fn with_block<T>(with: impl FnOnce(&mut [u8]) -> T) -> T {
+    const BLOCK: usize = 64 * 1024;
+    thread_local! {
+        static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut block = KEPT.take();
+    block.resize(BLOCK, 0);
+    let result = with(&mut block);
+    KEPT.set(block);
+    result
 }
 
 fn content_range(part: &Range<u64>, length: u64) -> String {
@@ -385,10 +400,7 @@ impl<'f> Piece<'f> {
         Ok(Self::new(file, part))
     }
 
-    fn send(&mut self, block: &mut Vec<u8>, respond: &mut dyn Respond) -> io::Result<()> {
-        const BLOCK: u64 = 64 * 1024;
-        let size = usize::try_from(self.left.min(BLOCK)).unwrap_or(usize::MAX);
-        block.resize(size, 0);
+    fn send(&mut self, block: &mut [u8], respond: &mut dyn Respond) -> io::Result<()> {
         loop {
             match self.read(block) {
                 Ok(0) => return Ok(()),

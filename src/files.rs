@@ -123,11 +123,9 @@ impl Entry {
     }
 }
 
-/// A folder by its path: what it names at the moment of [`enter`](Root::enter), also after a change of the root directory.
+/// A folder by its path: what it names at the moment of [`enter`](Root::enter).
 #[derive(Debug)]
 pub struct Root {
-    /// The root directory as it was at the start.
-    base: OwnedFd,
     path: PathBuf,
     links: Links,
 }
@@ -138,8 +136,7 @@ impl Root {
     /// # Errors
     /// It does not exist, is no folder, or may not be entered.
     pub fn new(path: &Path, links: Links) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let root = Self { base: Folder::at(Path::new("/"))?, path, links };
+        let root = Self { path: std::path::absolute(path)?, links };
         root.enter()?;
         Ok(root)
     }
@@ -160,9 +157,7 @@ impl Root {
     /// # Errors
     /// It is gone, no folder any more, or may not be entered.
     pub fn enter(&self) -> io::Result<Folder> {
-        let relative = self.path.strip_prefix("/").unwrap_or(&self.path);
-        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        let fd = retry(|| openat(&self.base, relative, FOLDER, Mode::empty()))?;
+        let fd = retry(|| nix::fcntl::open(&self.path, FOLDER, Mode::empty()))?;
         Ok(Folder { fd, links: self.links })
     }
 }
@@ -186,10 +181,6 @@ const FOLDER: OFlag = LOOK.union(OFlag::O_DIRECTORY);
 const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
 
 impl Folder {
-    fn at(path: &Path) -> io::Result<OwnedFd> {
-        Ok(retry(|| nix::fcntl::open(path, FOLDER, Mode::empty()))?)
-    }
-
     /// Opens a regular file for reading, or a folder. The file is the one that the metadata describes.
     ///
     /// # Errors

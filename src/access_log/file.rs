@@ -1,32 +1,20 @@
 //! The file that lines are written to.
 
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 
-/// A file that lines are appended to, or standard error.
-///
-/// It is made with mode 0640. The folder stays open, so that [`AccessLog::reopen`](super::AccessLog::reopen) finds the
-/// file's name also after a change of the root directory.
+/// A file that lines are appended to, or standard error. It is made with mode 0640.
 #[derive(Debug)]
 pub struct LogFile {
-    place: Option<Place>,
+    /// Where it is, and what is open now.
+    place: Option<(PathBuf, File)>,
     /// The last line was not written whole.
     pub(super) torn: bool,
-}
-
-#[derive(Debug)]
-struct Place {
-    folder: OwnedFd,
-    name: OsString,
-    path: PathBuf,
-    file: File,
 }
 
 impl LogFile {
@@ -36,18 +24,9 @@ impl LogFile {
     /// # Errors
     /// It cannot be opened or made.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC);
-        #[cfg(target_os = "linux")]
-        const LOOK: OFlag = OFlag::O_PATH;
-        #[cfg(not(target_os = "linux"))]
-        const LOOK: OFlag = OFlag::O_RDONLY;
-        let path = path.as_ref();
-        let name = path.file_name().ok_or_else(|| io::Error::other("this is no file's name"))?;
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = open(folder, FOLDER | LOOK, Mode::empty())?;
-        let file = append(&folder, name)?;
-        let place = Place { folder, name: name.to_owned(), path: path.to_owned(), file };
-        Ok(Self { place: Some(place), torn: false })
+        let path = std::path::absolute(path)?;
+        let file = append(&path)?;
+        Ok(Self { place: Some((path, file)), torn: false })
     }
 
     /// Standard error.
@@ -59,8 +38,8 @@ impl LogFile {
     pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let result = match &mut self.place {
             // What is left of a torn line must not run into this one.
-            Some(place) if self.torn => place.file.write_all(&[b"\n", line].concat()),
-            Some(place) => place.file.write_all(line),
+            Some((_, file)) if self.torn => file.write_all(&[b"\n", line].concat()),
+            Some((_, file)) => file.write_all(line),
             None => io::stderr().write_all(line),
         };
         self.torn = result.is_err();
@@ -68,8 +47,8 @@ impl LogFile {
     }
 
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        if let Some(place) = &mut self.place {
-            place.file = append(&place.folder, &place.name)?;
+        if let Some((path, file)) = &mut self.place {
+            *file = append(path)?;
             self.torn = false;
         }
         Ok(())
@@ -77,10 +56,10 @@ impl LogFile {
 }
 
 /// Opens a pipe without waiting for its reader; writing waits all the same.
-fn append(folder: impl AsFd, name: &OsStr) -> io::Result<File> {
+fn append(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP;
-    let file = openat(folder, name, flags | OFlag::O_NONBLOCK, mode)?;
+    let file = open(path, flags | OFlag::O_NONBLOCK, mode)?;
     fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     Ok(file.into())
 }
@@ -88,7 +67,7 @@ fn append(folder: impl AsFd, name: &OsStr) -> io::Result<File> {
 impl fmt::Display for LogFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Some(place) => place.path.display().fmt(f),
+            Some((path, _)) => path.display().fmt(f),
             None => f.write_str("on standard error"),
         }
     }

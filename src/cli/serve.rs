@@ -11,7 +11,7 @@ use super::access::OpenedLog;
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::rights::{NOT_LOOPBACK, Rights};
-use super::serving::{Around, Serving};
+use super::serving::{Around, Serving, Unopened};
 use super::{logger, usage};
 use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
@@ -87,10 +87,7 @@ pub fn scgi() -> ExitCode {
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        Ok(Arguments { serving, sockets }) => match serving.open() {
-            Ok(app) => serve(program, protocol, sockets, app),
-            Err(error) => error.tell(program),
-        },
+        Ok(Arguments { serving, sockets }) => serve(program, protocol, sockets, || serving.open()),
         Err(exit) => exit,
     }
 }
@@ -98,13 +95,13 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, app),
+        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(app)),
         Err(exit) => exit,
     }
 }
 
 /// Why a server did not run to its clean end.
-enum Failure {
+pub(super) enum Failure {
     Usage(String),
     Run(anyhow::Error),
 }
@@ -115,7 +112,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-fn serve(program: &str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+fn serve(
+    program: &str,
+    protocol: Protocol,
+    sockets: Sockets,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Unopened>,
+) -> ExitCode {
     logger::install(program);
     capture_panics();
     match run(program, protocol, sockets, app) {
@@ -132,14 +134,21 @@ fn run(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    app: Arc<dyn Application>,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Unopened>,
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
     server.settings.front = sockets.front.settings();
     server.settings.full_duplex = sockets.full_duplex;
     let fewer = sockets.rights.privileges()?;
-    let access_log = sockets.around.access.open().map_err(anyhow::Error::msg)?;
+    let around = sockets.around.clone();
+    let open = || -> Result<_, Failure> {
+        let app = around.wrap(app()?);
+        Ok((app, around.access.open().map_err(anyhow::Error::msg)?))
+    };
+    // As a rule before anything is bound, and as root, who may make a log file anywhere. A new root directory has its
+    // own paths, and nothing that is open shall lead out of it.
+    let opened = if sockets.rights.changes_root() { Err(open) } else { Ok(open()?) };
     let life = Life::begin().context("cannot receive signals")?;
     let rights =
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
@@ -149,14 +158,25 @@ fn run(
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
+    let (app, access_log) = opened.or_else(|open| open())?;
+    watch(server, app, access_log, life)
+}
+
+/// Serves until a signal ends it.
+fn watch(
+    mut server: Server,
+    app: Arc<dyn Application>,
+    access_log: Option<OpenedLog>,
+    life: Life,
+) -> Result<(), Failure> {
     let stop = Stop::new();
-    let access_log =
-        access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?.map(Arc::new);
+    let access_log = access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?;
+    let access_log = access_log.map(Arc::new);
     server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
     let logs = access_log.clone();
     let reopen = move || logs.iter().for_each(|log| log.reopen());
     life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
-    let served = server.serve(sockets.around.wrap(app), &stop);
+    let served = server.serve(app, &stop);
     // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
     access_log.iter().for_each(|log| log.close());
     Ok(served.map_err(anyhow::Error::from)?)

@@ -107,6 +107,16 @@ pub(super) enum Unopened {
     Run(String),
 }
 
+#[cfg(unix)]
+impl From<Unopened> for super::serve::Failure {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Usage(what) => Self::Usage(what),
+            Unopened::Run(what) => Self::Run(anyhow::Error::msg(what)),
+        }
+    }
+}
+
 impl Unopened {
     /// Says why; the result is the exit status for it.
     pub(super) fn tell(&self, program: &str) -> ExitCode {

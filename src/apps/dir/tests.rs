@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::environ::Vars;
 use crate::handlers::{BaseCgi, BaseCgiHandler, BaseHandler, End};
@@ -530,4 +532,67 @@ fn a_folder_that_vanished_is_our_fault_and_said() {
     let log = String::from_utf8(log).unwrap();
     assert!(log.contains(&gone.display().to_string()) && log.contains("No such file"), "{log}");
     assert!(Dir::new(&gone).is_err());
+}
+
+#[test]
+fn no_path_and_no_header_leads_out_or_breaks_a_rule() {
+    let outer = Site::new();
+    outer.mkdir("inner");
+    for name in ["inner/a", "inner/b.txt", "inner/a.gz"] {
+        outer.write(name, "inside");
+    }
+    outer.mkdir("inner/sub");
+    outer.write("inner/sub/index.html", "inside");
+    outer.write("outside", "outside");
+    symlink("../outside", outer.path.join("inner/link")).unwrap();
+    symlink("..", outer.path.join("inner/sub/up")).unwrap();
+    symlink("../..", outer.path.join("inner/sub/out")).unwrap();
+    let dir = validator(Dir::new(outer.path.join("inner")).unwrap().listing(true).hidden(true));
+    let names =
+        ["a", "b.txt", "sub", "up", "out", "link", "outside", "inner", "..", ".", "", "a.gz", "\u{e9}", "\0"];
+    let path = prop::collection::vec(prop::sample::select(names.to_vec()), 0..7);
+    let values = [
+        "bytes=0-",
+        "bytes=-1,0-1",
+        "bytes=1-0",
+        "*",
+        "\"x\"",
+        "W/\"",
+        "gzip",
+        "br;q=1,*;q=0",
+        MODIFIED,
+        "\u{e9}",
+        "",
+    ];
+    let headers = [
+        "HTTP_RANGE",
+        "HTTP_IF_RANGE",
+        "HTTP_IF_MATCH",
+        "HTTP_IF_NONE_MATCH",
+        "HTTP_IF_MODIFIED_SINCE",
+        "HTTP_IF_UNMODIFIED_SINCE",
+        "HTTP_ACCEPT_ENCODING",
+        "QUERY_STRING",
+    ];
+    let pairs = (prop::sample::select(headers.to_vec()), prop::sample::select(values.to_vec()));
+    let method = prop::sample::select(vec!["GET", "HEAD", "POST", "OPTIONS"]);
+    let case = (method, path, prop::collection::vec(pairs, 0..4));
+    let mut runner = proptest::test_runner::TestRunner::new(crate::repeatable(2000));
+    let result = runner.run(&case, |(method, path, more)| {
+        let mut vars =
+            Vars::from([("REQUEST_METHOD", method), ("SERVER_NAME", "localhost"), ("SERVER_PORT", "80")]);
+        vars.set("SERVER_PROTOCOL", "HTTP/1.1");
+        vars.set("PATH_INFO", format!("/{}", path.join("/")));
+        more.iter().for_each(|(name, value)| vars.set(name, value));
+        let handler = BaseCgi::new(&b""[..], Vec::new(), Vec::new(), vars);
+        let outcome = handler.run(&dir);
+        let (_, output, log) = handler.into_streams();
+        prop_assert_eq!(String::from_utf8_lossy(&log), "", "{:?}", path);
+        prop_assert_eq!(outcome.end, End::Answered);
+        prop_assert!(outcome.status.is_some_and(|status| status < 500));
+        let told = |text: &[u8]| memchr::memmem::find(&output, text).is_some();
+        prop_assert!(!output.ends_with(b"outside") && !told(b">outside<"), "{:?}", path);
+        Ok(())
+    });
+    result.unwrap();
 }

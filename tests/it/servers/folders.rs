@@ -94,7 +94,7 @@ use Expected::{Differ, Same};
 
 type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], Expected);
 
-const IGNORED: &str = "RFC 9110, section 14.2: a Range that is no list of byte ranges is ignored";
+const IGNORED: &str = "RFC 9110, section 14.2, leaves the choice: a client that errs gets its file";
 
 const ENCODED: &str = "nginx has no ranges of files that it finds compressed";
 

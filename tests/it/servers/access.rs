@@ -144,3 +144,21 @@ fn a_cgi_program_appends_to_its_log() {
     assert!(told[before].contains("] \"GET /app/x?q HTTP/1.1\" 200 "), "{}", told[before]);
     assert!(told[before + 1].contains("] \"GET /app/y HTTP/1.1\" 200 "), "{}", told[before + 1]);
 }
+
+#[test]
+fn lines_that_cannot_be_written_are_counted_and_said() {
+    let mut site = start(Protocol::Scgi, &["--access-log", "/dev/full"]);
+    for _ in 0..20 {
+        site.get("/demo").expect(200);
+    }
+    let (gateway, _) = site.gateway.as_mut().expect("a gateway");
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+    let log = gateway.log();
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("access log /dev/full: lines lost, ")).collect();
+    // One at once, then one a second at most, and what is left at the end.
+    assert!((1..20).contains(&told.len()), "{log}");
+    let last = told.last().expect("one");
+    assert!(last.contains("lost, 20 since the start: No space left on device"), "{log}");
+}

@@ -211,3 +211,28 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
         command.args(arguments).arg("demo");
     })
 }
+
+/// The README speaks of flags that there are.
+#[test]
+fn every_flag_in_the_readme_is_in_the_help() {
+    // Those of cargo, systemctl and this project's own scripts.
+    const OTHERS: &[&str] = &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now"];
+    let folder = Folder::new();
+    let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway"]
+        .map(|name| run(&folder, name, &["--help"]).output)
+        .concat();
+    let readme = include_str!("../../../README.md");
+    let is_flag = |c: char| c == '-' || c.is_ascii_lowercase();
+    let mut flags: Vec<&str> = readme
+        .match_indices("--")
+        .filter(|(at, _)| !readme[..*at].ends_with(is_flag))
+        .map(|(at, _)| readme[at..].split(|c| !is_flag(c)).next().unwrap_or_default())
+        .filter(|flag| flag.len() > 2 && !flag.starts_with("---") && !OTHERS.contains(flag))
+        .collect();
+    flags.sort_unstable();
+    flags.dedup();
+    assert!(flags.len() > 15, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{flag}");
+    }
+}

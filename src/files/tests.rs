@@ -222,3 +222,43 @@ fn a_root_that_is_no_folder_is_an_error_at_once() {
     assert_eq!(kind("nothing"), io::ErrorKind::NotFound);
     assert_eq!(kind("file"), io::ErrorKind::NotADirectory);
 }
+
+/// Between the look at a name and its opening somebody may put a link there: neither way is taken in by that.
+#[test]
+fn a_link_that_is_put_there_meanwhile_leads_nowhere_either() {
+    let tree = Tree::new();
+    fs::create_dir(tree.0.join("outer")).unwrap();
+    fs::write(tree.0.join("outer/file"), "secret").unwrap();
+    fs::create_dir(tree.inside("real")).unwrap();
+    fs::write(tree.inside("real/file"), "inside").unwrap();
+    symlink("../outer", tree.inside("trap")).unwrap();
+    let folder = tree.folder(Links::Inside);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // `current` is a folder at one moment, a link that leads out at the next.
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(tree.inside("real"), tree.inside("current")).unwrap();
+                fs::rename(tree.inside("current"), tree.inside("real")).unwrap();
+                fs::rename(tree.inside("trap"), tree.inside("current")).unwrap();
+                fs::rename(tree.inside("current"), tree.inside("trap")).unwrap();
+            }
+        });
+        let (mut seen, mut wrong) = ([0; 2], None);
+        while wrong.is_none() && (seen.contains(&0) || seen.iter().sum::<u32>() < 5000) {
+            for (at, links) in [(0, Links::Inside), (1, Links::None)] {
+                let kernel = shown(folder.open(b"current/file"));
+                let walked = walk(folder.fd.as_fd(), b"current/file", READ, links);
+                let walked = walked.map(|fd| io::read_to_string(File::from(fd)).unwrap());
+                let walked = walked.unwrap_or_else(|errno| shown(Err(errno.into())));
+                let expected = ["inside", "Missing", "Outside", "NotAFolder"];
+                seen[at] += u32::from(walked == "inside");
+                wrong = wrong
+                    .or([kernel, walked].into_iter().find(|result| !expected.contains(&result.as_str())));
+            }
+        }
+        // First of all, so that a failure ends.
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, None);
+    });
+}

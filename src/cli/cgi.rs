@@ -4,13 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use super::app::{self, App};
 use super::front::FrontFlags;
+use super::logger;
 use super::serving::{Around, Serving};
-use super::{logger, usage};
+use super::usage::{self, Failure};
 use crate::app::{Application, refusal};
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
@@ -69,24 +71,18 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
     if !arguments.serving.is_demo() || arguments.around.has_log() {
         logger::install(PROGRAM);
     }
-    match arguments.serving.open() {
-        Ok(app) => {
-            #[cfg(unix)]
-            let observer = match arguments.around.access.open() {
-                // One request is all there is: what it borrows may as well last.
-                Ok(log) => log.map(|log| &*Box::leak(Box::new(log.direct())) as &dyn Observer),
-                Err(error) => {
-                    usage::tell(&format!("{PROGRAM}: {error}"));
-                    return ExitCode::FAILURE;
-                }
-            };
-            #[cfg(not(unix))]
-            let observer = None;
-            let app = arguments.around.wrap(app);
+    match open(&arguments) {
+        Ok((app, observer)) => {
             answer(environ, arguments.front.settings(), arguments.full_duplex, observer, &*app)
         }
-        Err(error) => error.tell(PROGRAM),
+        Err(failure) => failure.tell(PROGRAM),
     }
+}
+
+type Opened = (Arc<dyn Application>, Option<&'static dyn Observer>);
+
+fn open(arguments: &Arguments) -> Result<Opened, Failure> {
+    Ok((arguments.around.wrap(arguments.serving.open()?), arguments.around.observer_of_one_request()?))
 }
 
 /// Answers the request of an application of the program's own.

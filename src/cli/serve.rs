@@ -10,9 +10,10 @@ use clap::Parser;
 use super::access::OpenedLog;
 use super::front::FrontFlags;
 use super::life::{self, Life};
+use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
-use super::serving::{Around, Serving, Unopened};
-use super::{logger, usage};
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
 use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
@@ -100,33 +101,17 @@ pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) 
     }
 }
 
-/// Why a server did not run to its clean end.
-pub(super) enum Failure {
-    Usage(String),
-    Run(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Failure::Run(error)
-    }
-}
-
 fn serve(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    app: impl FnOnce() -> Result<Arc<dyn Application>, Unopened>,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
 ) -> ExitCode {
     logger::install(program);
     capture_panics();
     match run(program, protocol, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(what)) => usage::wrong(program, &what),
-        Err(Failure::Run(error)) => {
-            usage::tell(&format!("{program}: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(program),
     }
 }
 
@@ -134,7 +119,7 @@ fn run(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    app: impl FnOnce() -> Result<Arc<dyn Application>, Unopened>,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
@@ -144,7 +129,7 @@ fn run(
     let around = sockets.around.clone();
     let open = || -> Result<_, Failure> {
         let app = around.wrap(app()?);
-        Ok((app, around.access.open().map_err(anyhow::Error::msg)?))
+        Ok((app, around.access.open().map_err(Failure::run)?))
     };
     // As a rule before anything is bound, and as root, who may make a log file anywhere. A new root directory has its
     // own paths, and nothing that is open shall lead out of it.

@@ -2,7 +2,6 @@
 
 #[cfg(unix)]
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,13 +9,14 @@ use clap::Args;
 #[cfg(unix)]
 use super::access::AccessFlags;
 use super::app::{self, App};
-use super::usage;
+use super::usage::Failure;
 use crate::app::Application;
 #[cfg(unix)]
 use crate::apps::Dir;
 use crate::apps::Mounts;
 #[cfg(unix)]
 use crate::files::Links;
+use crate::handlers::Observer;
 use crate::validate::validator;
 
 /// The application, or several.
@@ -100,36 +100,6 @@ fn demo_in_its_place() -> impl Application {
     crate::app::app(crate::apps::demo_app)
 }
 
-/// Why there is nothing to serve.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unopened {
-    Usage(String),
-    Run(String),
-}
-
-#[cfg(unix)]
-impl From<Unopened> for super::serve::Failure {
-    fn from(unopened: Unopened) -> Self {
-        match unopened {
-            Unopened::Usage(what) => Self::Usage(what),
-            Unopened::Run(what) => Self::Run(anyhow::Error::msg(what)),
-        }
-    }
-}
-
-impl Unopened {
-    /// Says why; the result is the exit status for it.
-    pub(super) fn tell(&self, program: &str) -> ExitCode {
-        match self {
-            Unopened::Usage(what) => usage::wrong(program, what),
-            Unopened::Run(what) => {
-                usage::tell(&format!("{program}: {what}"));
-                ExitCode::FAILURE
-            }
-        }
-    }
-}
-
 impl Serving {
     pub(super) fn demo() -> Self {
         Self { app: Some(App::Demo), ..Self::default() }
@@ -142,8 +112,8 @@ impl Serving {
 
     /// Makes all ready to serve. Without any mount it is `APP` alone, by default the demo; beside mounts `APP` is what
     /// is under no other.
-    pub(super) fn open(&self) -> Result<Arc<dyn Application>, Unopened> {
-        let open = |app: &App| app.open(&self.settings).map_err(Unopened::Run);
+    pub(super) fn open(&self) -> Result<Arc<dyn Application>, Failure> {
+        let open = |app: &App| app.open(&self.settings).map_err(Failure::run);
         if self.mount.is_empty() {
             return open(self.app.as_ref().unwrap_or(&App::default()));
         }
@@ -151,7 +121,7 @@ impl Serving {
         let mounted = self.mount.iter().map(|(prefix, app)| (prefix.as_str(), app));
         let mut mounts = Mounts::new();
         for (prefix, app) in root.chain(mounted) {
-            let wrong = |error: crate::apps::MountError| Unopened::Usage(format!("--mount: {error}"));
+            let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
             mounts = mounts.mount(prefix, open(app)?).map_err(wrong)?;
         }
         Ok(Arc::new(mounts))
@@ -177,6 +147,15 @@ impl Around {
         return self.access.is_on();
         #[cfg(not(unix))]
         false
+    }
+
+    /// The access log of a program that answers one request; what that borrows may as well last.
+    pub(super) fn observer_of_one_request(&self) -> Result<Option<&'static dyn Observer>, Failure> {
+        #[cfg(unix)]
+        if let Some(log) = self.access.open().map_err(Failure::run)? {
+            return Ok(Some(Box::leak(Box::new(log.direct()))));
+        }
+        Ok(None)
     }
 
     pub(super) fn wrap(&self, app: Arc<dyn Application>) -> Arc<dyn Application> {
@@ -212,13 +191,13 @@ mod tests {
             let mount = mounts.iter().map(|text| parse_mount(text).unwrap()).collect();
             Serving { app, mount, settings: Settings::default() }.open().map(|_| ())
         };
-        assert_eq!(serving(None, &[]), Ok(()));
-        assert_eq!(serving(Some(App::Demo), &["/a=demo", "/a/b=demo"]), Ok(()));
+        assert!(serving(None, &[]).is_ok());
+        assert!(serving(Some(App::Demo), &["/a=demo", "/a/b=demo"]).is_ok());
         let twice = serving(Some(App::Demo), &["/=demo"]).unwrap_err();
-        assert!(
-            matches!(&twice, Unopened::Usage(what) if what.contains("--mount") && what.contains("\"/\""))
-        );
+        assert!(matches!(&twice, Failure::Usage(what) if what.contains("--mount") && what.contains("\"/\"")));
         let gone = serving(None, &["/a=dir:/nowhere"]).unwrap_err();
-        assert!(matches!(&gone, Unopened::Run(what) if what.starts_with("dir:/nowhere: No such file")));
+        assert!(
+            matches!(&gone, Failure::Run(what) if what.to_string().starts_with("dir:/nowhere: No such file"))
+        );
     }
 }

@@ -186,6 +186,13 @@ impl Folder {
     /// # Errors
     /// See [`NotOpened`].
     pub fn open(&self, path: &[u8]) -> Result<Found, NotOpened> {
+        // Such a link may lead to a device, which would notice being opened. Within the folder only root can make one.
+        if self.links == Links::Any {
+            let entry = self.look(path)?;
+            if !entry.is_file() && !entry.is_folder() {
+                return Err(NotOpened::Special);
+            }
+        }
         let opened = match self.resolve(path, READ) {
             // Entering a folder takes less than reading it.
             Err(NotOpened::Denied) => self.resolve(path, FOLDER).map_err(|_| NotOpened::Denied)?,

@@ -33,8 +33,8 @@ struct Case {
     limit: Option<u64>,
 }
 
-/// Three are the list of headers that the application gives to `start`: names and values, where each begins, and an
-/// index. One is the growth of the first when the Content-Length joins it.
+/// Three are the list of headers that the application gives to `start`: a name, room for its value, and where both stand.
+/// One is the growth of that list when the Content-Length joins it.
 const KEPT: u64 = 4;
 
 const CASES: &[Case] = &[

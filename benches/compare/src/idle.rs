@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cases::Case;
 use crate::load::{Load, Plan};
-use crate::measure::{Setup, Stage, mib, window};
+use crate::measure::{Profile, Setup, Stage, mib, window};
 use crate::peers::Peer;
 use crate::results::Sample;
 
@@ -34,7 +34,9 @@ pub fn measure(setup: &Setup, case: &Case, peer: &Peer) -> anyhow::Result<Sample
     idle.run(OPENING, |load| load.served() == case.connections)?;
     let full = stage.peer.meter().memory();
     let served = idle.served() as f64 - idle.seen().reconnects as f64;
+    let profile = Profile::start(setup, case, peer, &stage)?;
     let mut beside = run()?;
+    profile.end()?;
     drop(idle);
     // Before and after, so that a machine that gets slower or faster meanwhile does not count.
     let after = run()?;

@@ -11,12 +11,14 @@ mod command_line;
 mod environment;
 mod harness;
 mod life;
+mod lighttpd;
+mod link;
 mod nginx;
 mod site;
 mod sockets;
 
 use apache::Starts;
-use nginx::{Link, Over, Protocol};
+use link::{Link, Over, Protocol};
 use site::Front;
 
 /// Runs the cases behind one front: each is a test, with servers of its own.
@@ -38,6 +40,9 @@ macro_rules! behind {
                 twenty_mebibytes_stream_both_ways,
                 ten_mebibytes_arrive_byte_for_byte,
                 repeated_response_headers_stay_apart_and_in_order,
+                a_body_left_unread_does_not_eat_the_answer,
+                a_redirect_goes_to_the_client,
+                no_more_than_the_announced_length_leaves,
                 a_failure_before_any_output_is_the_error_page,
                 a_failure_after_some_output_cuts_the_answer,
                 a_malformed_content_length_is_refused,
@@ -53,6 +58,14 @@ macro_rules! behind {
 
 behind!(apache_cgid = Front::Apache(Starts::Daemon));
 behind!(apache_cgi = Front::Apache(Starts::Itself));
+behind!(lighttpd_fcgi_unix = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Unix)));
+behind!(lighttpd_fcgi_tcp = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Tcp)));
+behind!(lighttpd_fcgi_streamed = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Unix).streamed()));
+behind!(lighttpd_fcgi_spawned = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Unix).spawned()));
+behind!(lighttpd_fcgi_spawned_tcp = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Tcp).spawned()));
+behind!(lighttpd_scgi_unix = Front::Lighttpd(Link::new(Protocol::Scgi, Over::Unix)));
+behind!(lighttpd_scgi_tcp = Front::Lighttpd(Link::new(Protocol::Scgi, Over::Tcp)));
+behind!(lighttpd_scgi_spawned = Front::Lighttpd(Link::new(Protocol::Scgi, Over::Unix).spawned()));
 behind!(nginx_fcgi_unix = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix)));
 behind!(nginx_fcgi_tcp = Front::Nginx(Link::new(Protocol::FastCgi, Over::Tcp)));
 behind!(nginx_fcgi_unix_kept = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix).kept()));

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::cases::{assert_same, lines};
 use super::client::{PATIENCE, Request};
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
-use super::site::{Site, recipe};
+use super::site::{Site, named, recipe};
 
 /// Where Debian's packages have Apache's modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -78,6 +78,29 @@ fn serve(folder: &Folder, modules: &[&str], directives: &str) -> (u16, Process) 
     });
     server.ready_when(|| answers(port));
     (port, server)
+}
+
+/// What Apache tells a program besides what all do.
+pub(crate) fn own_variables(site: &Site) -> Vec<(&'static str, String)> {
+    let root = site.folder.root().display();
+    let program = format!("{root}/cgi-bin/app");
+    named([
+        ("REQUEST_SCHEME", "http"),
+        // Taken from Host, which names none here.
+        ("SERVER_PORT", "80"),
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("SERVER_SOFTWARE", "*"),
+        ("SERVER_SIGNATURE", ""),
+        ("SERVER_ADDR", "127.0.0.1"),
+        ("SERVER_ADMIN", "*"),
+        ("SCRIPT_FILENAME", &program),
+        ("PATH_TRANSLATED", &format!("{root}/docroot/env/x")),
+        ("CONTEXT_PREFIX", "/app"),
+        ("CONTEXT_DOCUMENT_ROOT", &program),
+        ("PATH", "/usr/bin:/bin"),
+        ("ap_trust_cgilike_cl", "1"),
+        ("HTTP_CONNECTION", "close"),
+    ])
 }
 
 /// A query without `=` reaches a CGI program as its command line: it must choose nothing there.

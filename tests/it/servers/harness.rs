@@ -97,6 +97,13 @@ impl Folder {
         path
     }
 
+    /// As [`Self::mkdir`], for a web server that writes there as another user.
+    pub(crate) fn mkdir_for_all(&self, name: &str) -> PathBuf {
+        let path = self.mkdir(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).expect("its owner may");
+        path
+    }
+
     /// Puts a program where web servers may run it, whoever they run as.
     pub(crate) fn install(&self, program: &Path, name: &str) -> PathBuf {
         let path = self.path(name);

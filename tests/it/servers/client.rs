@@ -98,7 +98,8 @@ impl Request {
         }
     }
 
-    fn try_send(&self, port: u16) -> io::Result<Answer> {
+    /// The same, where there may be no answer.
+    pub(crate) fn try_send(&self, port: u16) -> io::Result<Answer> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -231,6 +231,14 @@ impl Drop for Process {
     }
 }
 
+/// The processes that run this very file.
+pub(crate) fn processes(program: &Path) -> Vec<Pid> {
+    let is_program =
+        |entry: &fs::DirEntry| fs::read_link(entry.path().join("exe")).is_ok_and(|runs| runs == program);
+    let all = fs::read_dir("/proc").expect("Linux").flatten().filter(is_program);
+    all.filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))).collect()
+}
+
 /// A loopback port that nobody listens on, below those that the system gives to outgoing connections, and never the
 /// same one twice.
 pub(crate) fn free_port() -> u16 {

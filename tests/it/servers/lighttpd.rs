@@ -1,12 +1,11 @@
 //! lighttpd before FastCGI and SCGI gateways, which it connects to or starts.
 
-use std::path::Path;
-
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::client::Request;
-use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
+use super::harness::{
+    Folder, Process, answers, free_port, installed, is_root, processes, program, wait_until,
+};
 use super::link::{Link, Over, Protocol, Socket, start_workbench};
 use super::site::{MOUNT, Site, assert_serves_the_demo, named, recipe};
 
@@ -105,11 +104,11 @@ fn gateways_that_lighttpd_starts_end_cleanly_with_it() {
         let mut site = start(Link::new(protocol, Over::Unix).spawned());
         let program = site.folder.path("workbench");
         wait_until("two gateways listen", || site.log().matches("listening on").count() == 2);
-        assert_eq!(running(&program), 2);
+        assert_eq!(processes(&program).len(), 2);
         site.get("/env").expect(200);
         site.server.signal(Signal::SIGTERM);
         assert_eq!(site.server.wait().code(), Some(0));
-        wait_until("they have ended too", || running(&program) == 0);
+        wait_until("they have ended too", || processes(&program).is_empty());
         let log = site.log();
         assert_eq!(log.matches("stopping: requests under way").count(), 2, "{log}");
         assert!(!log.contains("panicked"), "{log}");
@@ -123,24 +122,13 @@ fn gateways_that_lighttpd_starts_end_cleanly_with_it() {
 fn a_gateway_that_dies_is_replaced() {
     let site = start(Link::new(Protocol::FastCgi, Over::Unix).spawned());
     let program = site.folder.path("workbench");
-    wait_until("two gateways run", || running(&program) == 2);
+    wait_until("two gateways run", || processes(&program).len() == 2);
     for process in processes(&program) {
         kill(process, Signal::SIGKILL).expect("a gateway");
     }
-    wait_until("lighttpd serves again", || site.get("/env").status == 200);
-}
-
-fn running(program: &Path) -> usize {
-    processes(program).len()
-}
-
-/// The processes that run this program.
-fn processes(program: &Path) -> Vec<Pid> {
-    let is_program = |entry: &std::fs::DirEntry| {
-        std::fs::read_link(entry.path().join("exe")).is_ok_and(|runs| runs == program)
-    };
-    let all = std::fs::read_dir("/proc").expect("Linux").flatten().filter(is_program);
-    all.filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))).collect()
+    let request = site.request("GET", "/env");
+    let serves = || request.try_send(site.port).is_ok_and(|answer| answer.status == 200);
+    wait_until("lighttpd serves again", serves);
 }
 
 /// The workbench with these flags, and lighttpd with what is below `prefix` handed over to it as `more` says.

@@ -7,7 +7,7 @@ use super::client::{Answer, PATIENCE, Request};
 use super::environment::Environment;
 use super::harness::{Folder, Process, program};
 use super::link::{Link, Over, Protocol, Socket};
-use super::{lighttpd, nginx};
+use super::{lighttpd, nginx, proxies};
 
 /// The path under which each site serves its gateway.
 pub(crate) const MOUNT: &str = "/app";
@@ -18,6 +18,10 @@ pub(crate) enum Front {
     Apache(Starts),
     Lighttpd(Link),
     Nginx(Link),
+    /// `mod_proxy_fcgi` and `mod_proxy_scgi`.
+    Proxy(Link),
+    /// `mod_fcgid`.
+    Fcgid,
 }
 
 impl Front {
@@ -30,6 +34,8 @@ impl Front {
             }
             Front::Lighttpd(link) => lighttpd::start(link),
             Front::Nginx(link) => nginx::start(link, nginx::careful_location(link.protocol)),
+            Front::Proxy(link) => proxies::start(link),
+            Front::Fcgid => proxies::start_fcgid(),
         }
     }
 
@@ -37,7 +43,8 @@ impl Front {
     pub(crate) fn link(self) -> Option<Link> {
         match self {
             Front::Apache(_) => None,
-            Front::Lighttpd(link) | Front::Nginx(link) => Some(link),
+            Front::Lighttpd(link) | Front::Nginx(link) | Front::Proxy(link) => Some(link),
+            Front::Fcgid => Some(Link::new(Protocol::FastCgi, Over::Unix).spawned()),
         }
     }
 
@@ -52,25 +59,26 @@ impl Front {
     /// The variables of its own, for `POST /app/env/x`: `*` stands for any value.
     pub(crate) fn own_variables(self, site: &Site) -> Vec<(&'static str, String)> {
         match self {
-            Front::Apache(_) => apache::own_variables(site),
+            Front::Apache(_) | Front::Fcgid => apache::own_variables(site),
             Front::Lighttpd(_) => lighttpd::own_variables(site),
             Front::Nginx(link) => nginx::own_variables(site, link),
+            Front::Proxy(link) => proxies::own_variables(site, link),
         }
     }
 
     /// PATH_INFO for the mount itself: RFC 3875, section 4.1.5, has it absent or empty.
     pub(crate) fn empty_path_info(self) -> Option<&'static str> {
         match self {
-            Front::Apache(_) => None,
             Front::Lighttpd(_) | Front::Nginx(_) => Some(""),
+            _ => None,
         }
     }
 
     /// CONTENT_LENGTH of a request without a body; SCGI always has a length.
     pub(crate) fn length_without_body(self) -> Option<&'static str> {
         match self {
-            Front::Lighttpd(_) => Some("0"),
-            Front::Apache(_) | Front::Nginx(_) => self.is_scgi().then_some("0"),
+            Front::Lighttpd(_) | Front::Fcgid => Some("0"),
+            _ => self.is_scgi().then_some("0"),
         }
     }
 
@@ -78,8 +86,8 @@ impl Front {
     /// anybody else sees it.
     pub(crate) fn repeated_cookies(self) -> &'static str {
         match self {
-            Front::Apache(_) => "a=1, b=2",
             Front::Lighttpd(_) | Front::Nginx(_) => "a=1; b=2",
+            _ => "a=1, b=2",
         }
     }
 
@@ -87,32 +95,55 @@ impl Front {
     /// last over under the same name as the others.
     pub(crate) fn repeated_and_aliased(self) -> &'static str {
         match self {
-            Front::Apache(_) | Front::Nginx(_) => "one, two",
             Front::Lighttpd(_) => "one, two, alias",
+            _ => "one, two",
         }
     }
 
     /// Whether it joins repeated headers of an answer, but for Set-Cookie.
     pub(crate) fn joins_answers(self) -> bool {
-        matches!(self, Front::Apache(_))
+        matches!(self, Front::Apache(_) | Front::Proxy(_) | Front::Fcgid)
     }
 
     /// Whether it refuses bodies without a length.
     pub(crate) fn wants_lengths(self) -> bool {
-        matches!(self, Front::Lighttpd(link) if link.streamed)
-    }
-
-    /// Whether a gateway that fails can say so even when the length of its answer was not announced: not by closing a
-    /// pipe, nor a unix socket where the end of the connection is the end of the answer, and not to lighttpd, which
-    /// announces the length of what it has got; unless it has announced something before, which nobody can foresee.
-    pub(crate) fn tells_failure(self) -> Option<bool> {
         match self {
-            Front::Apache(_) => Some(false),
-            Front::Lighttpd(link) if link.streamed => None,
-            Front::Lighttpd(_) => Some(false),
-            Front::Nginx(link) => Some(link.protocol == Protocol::FastCgi || link.over == Over::Tcp),
+            Front::Lighttpd(link) => link.streamed,
+            Front::Proxy(link) => link.protocol == Protocol::Scgi,
+            _ => false,
         }
     }
+
+    /// What a client gets of an answer whose length was not announced when the gateway fails in the middle of it.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            // The end of a pipe, or of a unix socket, is the end of the answer.
+            Front::Apache(_) => Failure::Hidden,
+            Front::Nginx(link) | Front::Proxy(link)
+                if (link.protocol, link.over) == (Protocol::Scgi, Over::Unix) =>
+            {
+                Failure::Hidden
+            }
+            // It announces the length of what it has got, unless it has announced something before.
+            Front::Lighttpd(link) if link.streamed => Failure::Depends,
+            Front::Lighttpd(_) => Failure::Hidden,
+            Front::Nginx(_) | Front::Proxy(_) => Failure::Cut,
+            Front::Fcgid => Failure::Page,
+        }
+    }
+}
+
+/// How a failure in the middle of an answer looks to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The answer is cut visibly.
+    Cut,
+    /// It looks whole.
+    Hidden,
+    /// One of the two, which nobody can foresee.
+    Depends,
+    /// The web server puts its own error page behind what it has sent.
+    Page,
 }
 
 /// Names with what they are expected to be.

@@ -5,10 +5,13 @@
 
 mod apache;
 mod bad_input;
+mod caddy;
 mod cases;
 mod client;
 mod command_line;
 mod environment;
+mod h2o;
+mod haproxy;
 mod harness;
 mod life;
 mod lighttpd;
@@ -22,8 +25,8 @@ use apache::Starts;
 use link::{Link, Over, Protocol};
 use site::Front;
 
-/// Runs the cases behind one front: each is a test, with servers of its own. An attribute is for the one case that waits
-/// for something.
+/// Runs the cases behind one front: each is a test, with servers of its own. An attribute is for the one case that some
+/// combinations do not stand.
 macro_rules! behind {
     ($front:ident = $value:expr $(, $(#[$waits:meta])+)?) => {
         mod $front {
@@ -77,6 +80,19 @@ behind!(
 behind!(apache_scgi_unix = Front::Proxy(Link::new(Protocol::Scgi, Over::Unix)));
 behind!(apache_scgi_tcp = Front::Proxy(Link::new(Protocol::Scgi, Over::Tcp)));
 behind!(apache_fcgid = Front::Fcgid);
+behind!(caddy_fcgi_unix = Front::Caddy(Link::new(Protocol::FastCgi, Over::Unix)));
+behind!(caddy_fcgi_tcp = Front::Caddy(Link::new(Protocol::FastCgi, Over::Tcp)));
+behind!(h2o_fcgi_unix = Front::H2o(Link::new(Protocol::FastCgi, Over::Unix)));
+behind!(h2o_fcgi_tcp = Front::H2o(Link::new(Protocol::FastCgi, Over::Tcp)));
+behind!(
+    h2o_fcgi_kept = Front::H2o(Link::new(Protocol::FastCgi, Over::Unix).kept()),
+    #[ignore = "h2o 2.2.5 ends by an assertion of its own when an answer comes before the body has gone out"]
+);
+behind!(haproxy_fcgi_unix = Front::Haproxy(Link::new(Protocol::FastCgi, Over::Unix)));
+behind!(haproxy_fcgi_tcp = Front::Haproxy(Link::new(Protocol::FastCgi, Over::Tcp)));
+behind!(haproxy_fcgi_unix_kept = Front::Haproxy(Link::new(Protocol::FastCgi, Over::Unix).kept()));
+behind!(haproxy_fcgi_tcp_kept = Front::Haproxy(Link::new(Protocol::FastCgi, Over::Tcp).kept()));
+behind!(haproxy_fcgi_shared = Front::Haproxy(Link::new(Protocol::FastCgi, Over::Unix).shared()));
 behind!(lighttpd_fcgi_unix = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Unix)));
 behind!(lighttpd_fcgi_tcp = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Tcp)));
 behind!(lighttpd_fcgi_streamed = Front::Lighttpd(Link::new(Protocol::FastCgi, Over::Unix).streamed()));

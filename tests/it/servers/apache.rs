@@ -98,6 +98,7 @@ pub(crate) fn own_variables(site: &Site) -> Vec<(&'static str, String)> {
 /// What Apache tells in any case, besides what all do.
 pub(crate) fn common_variables() -> Vec<(&'static str, String)> {
     named([
+        ("DOCUMENT_ROOT", "*"),
         ("REQUEST_SCHEME", "http"),
         // Taken from Host, which names none here.
         ("SERVER_PORT", "80"),

@@ -19,11 +19,16 @@ pub(crate) fn non_ascii_paths_and_queries_arrive_byte_for_byte(front: Front) {
     environ.expect("QUERY_STRING", "q=%C3%A9&r=%ff%00");
     environ.expect("REQUEST_URI", "/app/env/caf%C3%A9/%FF%25%20x?q=%C3%A9&r=%ff%00");
     let sent_raw = site.request("GET", b"/env/caf\xc3\xa9/\xff?q=\xc3\xa9\xfe");
+    if front.refuses_raw_bytes() {
+        return assert_eq!(sent_raw.send(site.port).status, 400);
+    }
     let environ = site.environment(&sent_raw);
     environ.expect("SCRIPT_NAME", MOUNT);
     environ.expect("PATH_INFO", b"/env/caf\xc3\xa9/\xff");
     environ.expect("QUERY_STRING", b"q=\xc3\xa9\xfe");
-    environ.expect("REQUEST_URI", b"/app/env/caf\xc3\xa9/\xff?q=\xc3\xa9\xfe");
+    let path: &[u8] =
+        if front.encodes_paths() { b"/app/env/caf%C3%A9/%FF" } else { b"/app/env/caf\xc3\xa9/\xff" };
+    environ.expect("REQUEST_URI", [path, b"?q=\xc3\xa9\xfe"].concat());
 }
 
 pub(crate) fn an_empty_path_info(front: Front) {
@@ -56,7 +61,6 @@ pub(crate) fn the_environment_is_what_the_web_server_means(front: Front) {
         ("SERVER_PROTOCOL", "HTTP/1.1"),
         ("REMOTE_ADDR", "127.0.0.1"),
         ("REMOTE_PORT", "*"),
-        ("DOCUMENT_ROOT", "*"),
         ("HTTP_HOST", "localhost"),
         ("HTTP_ACCEPT_LANGUAGE", "de"),
         ("HTTP_COOKIE", "a=1"),
@@ -98,7 +102,8 @@ pub(crate) fn repeated_and_dangerous_request_headers(front: Front) {
         .header("Cookie", "b=2")
         .body(b"x");
     let environ = site.environment(&request);
-    environ.expect("HTTP_X_TWICE", front.repeated_and_aliased());
+    let twice = String::from_utf8_lossy(environ.get("HTTP_X_TWICE").unwrap_or_default()).into_owned();
+    assert!(front.repeated_and_aliased().contains(&twice.as_str()), "{twice}");
     environ.expect("HTTP_X_BYTES", b"caf\xc3\xa9\xff");
     environ.expect("HTTP_COOKIE", front.repeated_cookies());
     environ.expect("CONTENT_TYPE", "text/plain");
@@ -129,8 +134,8 @@ pub(crate) fn a_chunked_body_is_echoed_whole(front: Front) {
     let body = lines(300_000);
     let chunks = [&body[..1], &body[1..70_000], &body[70_000..299_999], &body[299_999..]];
     let answer = site.request("POST", "/echo").chunked(chunks).send(site.port);
-    if front.wants_lengths() {
-        return assert_eq!(answer.status, 411);
+    if let Some(status) = front.wants_lengths() {
+        return assert_eq!(answer.status, status);
     }
     assert_same(&answer.expect(200).body, &body);
     let answer = site.request("POST", "/echo").chunked([]).send(site.port).expect(200);
@@ -202,7 +207,8 @@ pub(crate) fn a_failure_before_any_output_is_the_error_page(front: Front) {
         let answer = site.get(path).expect(500);
         assert_eq!(answer.header("content-type"), Some("text/plain"));
         assert_eq!(answer.body, ERROR_PAGE.as_bytes());
-        wait_until(&format!("the log has {logged}"), || site.log().contains(logged));
+        let is_logged = || front.loses_errors() || site.log().contains(logged);
+        wait_until(&format!("the log has {logged}"), is_logged);
         assert_serves(&site);
     }
 }
@@ -218,7 +224,8 @@ pub(crate) fn a_failure_after_some_output_cuts_the_answer(front: Front) {
             take_page(&mut announced);
         }
         assert_cut(&announced);
-        wait_until(&format!("the log has {logged}"), || site.log().contains(logged));
+        let is_logged = || front.loses_errors() || site.log().contains(logged);
+        wait_until(&format!("the log has {logged}"), is_logged);
         let mut unannounced = site.get(&format!("{path}?bytes=100000"));
         match front.failure() {
             Failure::Cut => assert_cut(&unannounced),
@@ -257,13 +264,16 @@ fn assert_serves(site: &Site) {
 /// Web servers refuse them all before a gateway hears of it; what gateways do is tested on their sockets.
 pub(crate) fn a_malformed_content_length_is_refused(front: Front) {
     let site = front.start();
+    // Some wait for the body, and have no answer when it does not come.
+    let refuses = |request: &Request| {
+        let status = request.send_no_more(site.port);
+        assert!([None, Some(400), Some(413)].contains(&status), "{request:?}: {status:?}");
+    };
     for length in ["abc", "1e3", "12345678901234567890", "-1"] {
         let request = site.request("POST", "/echo").header("Content-Length", length);
-        let status = request.send(site.port).status;
-        assert!([400, 413].contains(&status), "{length}: {status}");
+        refuses(&request);
     }
-    let twice = site.request("POST", "/echo").header("Content-Length", "1").header("Content-Length", "2");
-    assert_eq!(twice.send(site.port).status, 400);
+    refuses(&site.request("POST", "/echo").header("Content-Length", "1").header("Content-Length", "2"));
     assert_serves(&site);
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn own_variables(site: &Site) -> Vec<(&'static str, String)> {
     let root = site.folder.root().display();
     named([
         ("REQUEST_SCHEME", "http"),
+        ("DOCUMENT_ROOT", "*"),
         ("SERVER_PORT", &site.port.to_string()),
         ("GATEWAY_INTERFACE", "CGI/1.1"),
         ("SERVER_SOFTWARE", "*"),

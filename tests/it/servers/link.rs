@@ -36,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) over: Over,
     /// Whether the web server keeps connections for the next request.
     pub(crate) kept: bool,
+    /// Whether the web server sends several requests at once over one connection.
+    pub(crate) shared: bool,
     /// Whether the web server passes bodies and answers on as they come, where it would else gather them.
     pub(crate) streamed: bool,
     /// Whether the web server starts the gateway, whose socket is then descriptor 0.
@@ -44,12 +46,17 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) const fn new(protocol: Protocol, over: Over) -> Self {
-        Self { protocol, over, kept: false, streamed: false, spawned: false }
+        Self { protocol, over, kept: false, shared: false, streamed: false, spawned: false }
     }
 
     /// The same, with connections kept.
     pub(crate) const fn kept(self) -> Self {
         Self { kept: true, ..self }
+    }
+
+    /// The same, with connections kept, and several requests at once on each.
+    pub(crate) const fn shared(self) -> Self {
+        Self { kept: true, shared: true, ..self }
     }
 
     /// The same, with bodies and answers passed on as they come.

@@ -72,6 +72,7 @@ fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &st
 pub(crate) fn own_variables(site: &Site, link: Link) -> Vec<(&'static str, String)> {
     let mut own = named([
         ("REQUEST_SCHEME", "http"),
+        ("DOCUMENT_ROOT", "*"),
         ("SERVER_PORT", &site.port.to_string()),
         ("DOCUMENT_URI", "/app/env/x"),
         ("HTTP_CONNECTION", "close"),

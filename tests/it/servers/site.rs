@@ -7,7 +7,7 @@ use super::client::{Answer, PATIENCE, Request};
 use super::environment::Environment;
 use super::harness::{Folder, Process, program};
 use super::link::{Link, Over, Protocol, Socket};
-use super::{lighttpd, nginx, proxies};
+use super::{caddy, h2o, haproxy, lighttpd, nginx, proxies};
 
 /// The path under which each site serves its gateway.
 pub(crate) const MOUNT: &str = "/app";
@@ -16,6 +16,9 @@ pub(crate) const MOUNT: &str = "/app";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Front {
     Apache(Starts),
+    Caddy(Link),
+    H2o(Link),
+    Haproxy(Link),
     Lighttpd(Link),
     Nginx(Link),
     /// `mod_proxy_fcgi` and `mod_proxy_scgi`.
@@ -32,6 +35,9 @@ impl Front {
             Front::Apache(starts) => {
                 apache::start(starts, &program("workbench"), "SetEnv ap_trust_cgilike_cl 1")
             }
+            Front::Caddy(link) => caddy::start(link),
+            Front::H2o(link) => h2o::start(link),
+            Front::Haproxy(link) => haproxy::start(link),
             Front::Lighttpd(link) => lighttpd::start(link),
             Front::Nginx(link) => nginx::start(link, nginx::careful_location(link.protocol)),
             Front::Proxy(link) => proxies::start(link),
@@ -43,7 +49,12 @@ impl Front {
     pub(crate) fn link(self) -> Option<Link> {
         match self {
             Front::Apache(_) => None,
-            Front::Lighttpd(link) | Front::Nginx(link) | Front::Proxy(link) => Some(link),
+            Front::Caddy(link)
+            | Front::H2o(link)
+            | Front::Haproxy(link)
+            | Front::Lighttpd(link)
+            | Front::Nginx(link)
+            | Front::Proxy(link) => Some(link),
             Front::Fcgid => Some(Link::new(Protocol::FastCgi, Over::Unix).spawned()),
         }
     }
@@ -60,6 +71,9 @@ impl Front {
     pub(crate) fn own_variables(self, site: &Site) -> Vec<(&'static str, String)> {
         match self {
             Front::Apache(_) | Front::Fcgid => apache::own_variables(site),
+            Front::Caddy(_) => caddy::own_variables(site),
+            Front::H2o(_) => h2o::own_variables(site),
+            Front::Haproxy(_) => haproxy::own_variables(site),
             Front::Lighttpd(_) => lighttpd::own_variables(site),
             Front::Nginx(link) => nginx::own_variables(site, link),
             Front::Proxy(link) => proxies::own_variables(site, link),
@@ -69,35 +83,47 @@ impl Front {
     /// PATH_INFO for the mount itself: RFC 3875, section 4.1.5, has it absent or empty.
     pub(crate) fn empty_path_info(self) -> Option<&'static str> {
         match self {
-            Front::Lighttpd(_) | Front::Nginx(_) => Some(""),
-            _ => None,
+            Front::Apache(_) | Front::Haproxy(_) | Front::Proxy(_) | Front::Fcgid => None,
+            _ => Some(""),
         }
     }
 
     /// CONTENT_LENGTH of a request without a body; SCGI always has a length.
     pub(crate) fn length_without_body(self) -> Option<&'static str> {
         match self {
-            Front::Lighttpd(_) | Front::Fcgid => Some("0"),
+            Front::Caddy(_) | Front::Haproxy(_) | Front::Lighttpd(_) | Front::Fcgid => Some("0"),
             _ => self.is_scgi().then_some("0"),
         }
     }
 
-    /// The headers `Cookie: a=1` and `Cookie: b=2` of one request: Apache joins every repeated header with a comma before
-    /// anybody else sees it.
+    /// The headers `Cookie: a=1` and `Cookie: b=2` of one request: some web servers join every repeated header
+    /// with a comma before anybody else sees it.
     pub(crate) fn repeated_cookies(self) -> &'static str {
         match self {
-            Front::Lighttpd(_) | Front::Nginx(_) => "a=1; b=2",
-            _ => "a=1, b=2",
+            Front::Apache(_) | Front::Caddy(_) | Front::Proxy(_) | Front::Fcgid => "a=1, b=2",
+            Front::H2o(_) => "a=1;b=2",
+            _ => "a=1; b=2",
         }
     }
 
-    /// The headers `X-Twice: one`, `X-Twice: two` and `X_Twice: alias` of one request: lighttpd before 1.4.80 hands the
-    /// last over under the same name as the others.
-    pub(crate) fn repeated_and_aliased(self) -> &'static str {
+    /// The headers `X-Twice: one`, `X-Twice: two` and `X_Twice: alias` of one request, and what may become of them: the
+    /// versions of some that Debian has hand the last over under the same name as the others, or in their place.
+    pub(crate) fn repeated_and_aliased(self) -> &'static [&'static str] {
         match self {
-            Front::Lighttpd(_) => "one, two, alias",
-            _ => "one, two",
+            Front::Caddy(_) => &["one, two", "alias"],
+            Front::H2o(_) | Front::Lighttpd(_) => &["one, two, alias"],
+            _ => &["one, two"],
         }
+    }
+
+    /// Whether it writes bytes of a path as `%XX` that came as they are.
+    pub(crate) fn encodes_paths(self) -> bool {
+        matches!(self, Front::Caddy(_))
+    }
+
+    /// Whether error text that a gateway sends is lost.
+    pub(crate) fn loses_errors(self) -> bool {
+        matches!(self, Front::Caddy(_) | Front::H2o(_))
     }
 
     /// Whether it joins repeated headers of an answer, but for Set-Cookie.
@@ -105,13 +131,19 @@ impl Front {
         matches!(self, Front::Apache(_) | Front::Proxy(_) | Front::Fcgid)
     }
 
-    /// Whether it refuses bodies without a length.
-    pub(crate) fn wants_lengths(self) -> bool {
+    /// How it refuses bodies without a length, if it does: HAProxy those that its buffer does not hold.
+    pub(crate) fn wants_lengths(self) -> Option<u16> {
         match self {
-            Front::Lighttpd(link) => link.streamed,
-            Front::Proxy(link) => link.protocol == Protocol::Scgi,
-            _ => false,
+            Front::Haproxy(_) => Some(400),
+            Front::Lighttpd(link) if link.streamed => Some(411),
+            Front::Proxy(link) if link.protocol == Protocol::Scgi => Some(411),
+            _ => None,
         }
+    }
+
+    /// Whether it refuses bytes of a path and query that should have been `%XX`.
+    pub(crate) fn refuses_raw_bytes(self) -> bool {
+        matches!(self, Front::Haproxy(_))
     }
 
     /// What a client gets of an answer whose length was not announced when the gateway fails in the middle of it.
@@ -124,10 +156,10 @@ impl Front {
             {
                 Failure::Hidden
             }
-            // It announces the length of what it has got, unless it has announced something before.
+            // They announce the length of what they have got, unless they have announced something before.
             Front::Lighttpd(link) if link.streamed => Failure::Depends,
-            Front::Lighttpd(_) => Failure::Hidden,
-            Front::Nginx(_) | Front::Proxy(_) => Failure::Cut,
+            Front::Caddy(_) | Front::H2o(_) | Front::Lighttpd(_) => Failure::Hidden,
+            Front::Haproxy(_) | Front::Nginx(_) | Front::Proxy(_) => Failure::Cut,
             Front::Fcgid => Failure::Page,
         }
     }

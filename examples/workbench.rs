@@ -14,6 +14,7 @@
 //! | `/headers` | repeated headers |
 //! | `/redirect` | 302 to `/elsewhere` at another host |
 //! | `/beyond?bytes=N&length=L` | `/big`, promising L, fewer than N |
+//! | `/endless` | lines until the client has gone; its beginning and end are told on standard error |
 //! | `/fail-before`, `/panic-before` | none: an error, or a panic, before any output |
 //! | `/fail-after?bytes=N`, `/panic-after?bytes=N` | the same after N bytes of `/big`; `&length=L` promises L |
 //! | anything else | the environment, a line `NAME=value` for each variable, with `%XX` for what is not plain ASCII |
@@ -38,6 +39,7 @@ fn workbench(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
         b"big" => big(environ, respond),
         b"headers" => headers(respond),
         b"redirect" => redirect(respond),
+        b"endless" => endless(respond),
         b"beyond" => begin(environ, respond),
         b"fail-before" => Err("failed before any output".into()),
         b"panic-before" => panic!("panicked before any output"),
@@ -103,6 +105,14 @@ fn headers(respond: Responder<'_>) -> AppResult {
         ("Set-Cookie", "first=3"),
     ];
     respond.start("200 OK", headers)?.send("see the headers\n")
+}
+
+fn endless(respond: Responder<'_>) -> AppResult {
+    let mut body = respond.start("200 OK", [("Content-Type", "text/plain")])?;
+    eprintln!("workbench: endless has begun");
+    let ended = write_lines(&mut body, u64::MAX);
+    eprintln!("workbench: endless has ended");
+    ended
 }
 
 fn redirect(respond: Responder<'_>) -> AppResult {

@@ -1,4 +1,5 @@
-//! The gateways behind real web servers: nginx and Apache as Debian packages them, started by each test for itself.
+//! The gateways behind real web servers: nginx, Apache, lighttpd, Caddy, HAProxy and h2o as Debian packages them, started by
+//! each test for itself.
 //!
 //! GATEWRIGHT_TEST_RELEASE=1 takes the programs of the release build; GATEWRIGHT_TEST_REQUESTS and
 //! GATEWRIGHT_TEST_AT_ONCE change how many requests [`cases::many_requests_at_once`] makes.
@@ -50,6 +51,7 @@ macro_rules! behind {
                 a_failure_before_any_output_is_the_error_page,
                 a_failure_after_some_output_cuts_the_answer,
                 a_malformed_content_length_is_refused,
+                a_client_that_leaves_ends_the_application,
                 many_requests_at_once,
             }
 
@@ -105,5 +107,9 @@ behind!(nginx_fcgi_unix = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix))
 behind!(nginx_fcgi_tcp = Front::Nginx(Link::new(Protocol::FastCgi, Over::Tcp)));
 behind!(nginx_fcgi_unix_kept = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix).kept()));
 behind!(nginx_fcgi_tcp_kept = Front::Nginx(Link::new(Protocol::FastCgi, Over::Tcp).kept()));
+behind!(nginx_fcgi_streamed = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix).streamed()));
+behind!(nginx_fcgi_kept_streamed = Front::Nginx(Link::new(Protocol::FastCgi, Over::Tcp).kept().streamed()));
+behind!(nginx_scgi_streamed = Front::Nginx(Link::new(Protocol::Scgi, Over::Unix).streamed()));
+behind!(nginx_scgi_tcp_streamed = Front::Nginx(Link::new(Protocol::Scgi, Over::Tcp).streamed()));
 behind!(nginx_scgi_unix = Front::Nginx(Link::new(Protocol::Scgi, Over::Unix)));
 behind!(nginx_scgi_tcp = Front::Nginx(Link::new(Protocol::Scgi, Over::Tcp)));

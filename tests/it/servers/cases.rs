@@ -1,10 +1,12 @@
 //! What has to hold behind every front.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::client::{Answer, Request};
 use super::environment::Environment;
-use super::harness::wait_until;
+use super::harness::{processes, wait_until};
 use super::site::{Failure, Front, MOUNT, Site};
 
 /// The error page, wsgiref's.
@@ -319,6 +321,23 @@ fn one_of_many(site: &Site, number: usize) {
             assert_same(&site.get(&format!("/big?bytes={bytes}")).expect(200).body, &lines(bytes));
         }
     }
+}
+
+/// What nobody waits for any more shall not go on.
+pub(crate) fn a_client_that_leaves_ends_the_application(front: Front) {
+    let site = front.start();
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, site.port)).expect("a web server");
+    (&stream).write_all(&site.request("GET", "/endless").bytes).expect("room in the socket");
+    wait_until("the application has begun", || site.log().contains("workbench: endless has begun"));
+    drop(stream);
+    if front.gathers_answers() {
+        // It goes on until the disk is full.
+        return;
+    }
+    // Apache ends CGI programs by a signal.
+    let is_gone = || front.is_cgi() && processes(&site.folder.path("cgi-bin/app")).is_empty();
+    wait_until("it has ended", || is_gone() || site.log().contains("workbench: endless has ended"));
+    assert_serves(&site);
 }
 
 /// What the workbench writes at `/big?bytes=…`.

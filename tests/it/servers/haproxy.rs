@@ -1,7 +1,10 @@
 //! HAProxy before FastCGI gateways.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+
 use super::client::Request;
-use super::harness::{Folder, Process, answers, free_port, installed, program};
+use super::harness::{Folder, Process, answers, free_port, installed, program, wait_until};
 use super::link::{Link, Over, Protocol, Socket, start_workbench};
 use super::site::{Site, assert_serves_the_demo, named, recipe};
 
@@ -48,7 +51,7 @@ fn serve(folder: &Folder, config: &str) -> (u16, Process) {
     let haproxy = installed("haproxy");
     let port = free_port();
     let config = format!(
-        "global\nlog stderr local0\ndefaults\nmode http\ntimeout connect 5s\ntimeout client 60s\ntimeout server 60s\n\
+        "global\nnbthread 1\nlog stderr local0\ndefaults\nmode http\ntimeout connect 5s\ntimeout client 60s\ntimeout server 60s\n\
          frontend client\nbind 127.0.0.1:{port}\ndefault_backend gateway\n{config}"
     );
     let config = folder.write("haproxy.conf", config);
@@ -112,6 +115,39 @@ fn small_chunked_bodies_have_a_length() {
     assert_eq!(answer.body, b"fourfive");
     let environ = site.environment(&site.request("POST", "/env").chunked([&b"four"[..]]));
     environ.expect("CONTENT_LENGTH", "4");
+}
+
+/// A request that does not end, and others meanwhile, on one connection.
+#[test]
+#[ignore = "waits for a server that takes several requests of one connection at once: GET_VALUES says no so far"]
+fn haproxy_sends_several_requests_at_once_over_one_connection() {
+    let site = start(UNIX.shared());
+    let (gateway, _) = site.gateway.as_ref().expect("a gateway that listens");
+    let before = sockets(gateway);
+    let endless = TcpStream::connect((Ipv4Addr::LOCALHOST, site.port)).expect("HAProxy");
+    (&endless).write_all(&site.request("GET", "/endless").bytes).expect("room in the socket");
+    wait_until("it has begun", || site.log().contains("workbench: endless has begun"));
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let site = &site;
+            scope.spawn(move || {
+                let environ = site.environment(&site.request("GET", format!("/env/{number}")));
+                environ.expect("PATH_INFO", format!("/env/{number}"));
+            });
+        }
+    });
+    assert_eq!(sockets(gateway), before + 1);
+    drop(endless);
+    wait_until("its end is told", || site.log().contains("workbench: endless has ended"));
+    site.get("/env").expect(200);
+    assert_eq!(sockets(gateway), before + 1, "the connection outlives a request that was given up");
+}
+
+/// How many sockets a process has open.
+fn sockets(process: &Process) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", process.pid())).expect("Linux").flatten();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// The recipe of README.md.

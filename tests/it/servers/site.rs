@@ -141,6 +141,11 @@ impl Front {
         }
     }
 
+    /// Whether it reads an answer to its end before it sends any of it, and so does not see that a client has gone.
+    pub(crate) fn gathers_answers(self) -> bool {
+        matches!(self, Front::Lighttpd(link) if !link.streamed)
+    }
+
     /// Whether it refuses bytes of a path and query that should have been `%XX`.
     pub(crate) fn refuses_raw_bytes(self) -> bool {
         matches!(self, Front::Haproxy(_))

@@ -7,6 +7,7 @@ mod config;
 mod front;
 #[cfg(unix)]
 mod life;
+mod limits;
 #[cfg(unix)]
 mod logger;
 #[cfg(unix)]
@@ -16,6 +17,7 @@ mod own;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
+mod units;
 mod usage;
 
 pub use own::run;

@@ -10,11 +10,13 @@ use clap::Parser;
 use super::app::{self, App};
 use super::front::FrontFlags;
 use super::life::{self, Life};
+use super::limits::Limits;
 use super::rights::{NOT_LOOPBACK, Rights};
 use super::{logger, usage};
 use crate::app::Application;
+use crate::environ::front::Front;
 use crate::handlers::capture_panics;
-use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
+use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
@@ -56,6 +58,12 @@ struct Sockets {
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
+    /// Where an application's messages go under FastCGI: web, to the web server, whose log they become part of, or log, to
+    /// standard error [default: web; log with --front iis]
+    #[arg(long, value_name = "WHERE", value_parser = parse_stderr)]
+    stderr: Option<Messages>,
+    #[command(flatten)]
+    limits: Limits,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -63,6 +71,14 @@ struct Sockets {
 
 fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::server::AddressError| error.to_string())
+}
+
+fn parse_stderr(text: &str) -> Result<Messages, String> {
+    match text {
+        "web" => Ok(Messages::Web),
+        "log" => Ok(Messages::Log),
+        _ => Err("write web or log".to_owned()),
+    }
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -133,6 +149,13 @@ fn run(
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
     server.settings.front = sockets.front.settings();
     server.settings.full_duplex = sockets.full_duplex;
+    server.settings.messages = match sockets.stderr {
+        Some(messages) => messages,
+        // IIS takes any record of STDERR for a failure.
+        None if server.settings.front.front == Front::Iis => Messages::Log,
+        None => Messages::Web,
+    };
+    sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
     let life = Life::begin().context("cannot receive signals")?;
     let rights =

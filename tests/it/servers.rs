@@ -71,14 +71,8 @@ behind!(apache_cgid = Front::Apache(Starts::Daemon));
 behind!(apache_cgi = Front::Apache(Starts::Itself));
 behind!(apache_fcgi_unix = Front::Proxy(Link::new(Protocol::FastCgi, Over::Unix)));
 behind!(apache_fcgi_tcp = Front::Proxy(Link::new(Protocol::FastCgi, Over::Tcp)));
-behind!(
-    apache_fcgi_unix_kept = Front::Proxy(Link::new(Protocol::FastCgi, Over::Unix).kept()),
-    #[ignore = "the server must take an answered request for over, and not wait for the end of its body"]
-);
-behind!(
-    apache_fcgi_tcp_kept = Front::Proxy(Link::new(Protocol::FastCgi, Over::Tcp).kept()),
-    #[ignore = "the server must take an answered request for over, and not wait for the end of its body"]
-);
+behind!(apache_fcgi_unix_kept = Front::Proxy(Link::new(Protocol::FastCgi, Over::Unix).kept()));
+behind!(apache_fcgi_tcp_kept = Front::Proxy(Link::new(Protocol::FastCgi, Over::Tcp).kept()));
 behind!(apache_scgi_unix = Front::Proxy(Link::new(Protocol::Scgi, Over::Unix)));
 behind!(apache_scgi_tcp = Front::Proxy(Link::new(Protocol::Scgi, Over::Tcp)));
 behind!(apache_fcgid = Front::Fcgid);

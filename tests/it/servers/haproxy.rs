@@ -119,7 +119,6 @@ fn small_chunked_bodies_have_a_length() {
 
 /// A request that does not end, and others meanwhile, on one connection.
 #[test]
-#[ignore = "waits for a server that takes several requests of one connection at once: GET_VALUES says no so far"]
 fn haproxy_sends_several_requests_at_once_over_one_connection() {
     let site = start(UNIX.shared());
     let (gateway, _) = site.gateway.as_ref().expect("a gateway that listens");

@@ -16,6 +16,8 @@ mod own;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
+#[allow(dead_code, reason = "the flags that are written so come next")]
+mod units;
 mod usage;
 
 pub use own::run;

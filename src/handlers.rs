@@ -110,4 +110,4 @@ pub use panics::capture_panics;
 pub use policy::Policy;
 pub use server::{SERVER_SOFTWARE, ServerHandler};
 pub use simple::{BaseCgi, BaseCgiHandler, Simple, SimpleHandler};
-pub use streams::{Flow, Output, Scratch, Streams, plain_streams};
+pub use streams::{Flow, Output, Scratch, Streams, live_streams, plain_streams};

@@ -53,13 +53,13 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     let mut input = BodyReader::new(&body);
     let mut vars = std::mem::take(&mut scratch.vars);
     vars.clear();
-    let mut environ = Environ::new(vars, Input::Lent(&mut input), Errors::new(stderr));
+    let mut environ = Environ::new(vars, Input::Live(&mut input), Errors::new(stderr));
     (environ.abort, environ.wsgi.role) = (abort, role);
     let head = &mut scratch.head;
     let ahead = flow == Flow::AnswerLast && stdin_ends;
     let mut reply =
         Reply { handler, out: stdout, head, body: &body, flow, ahead, ended: false, broken: None };
-    let outcome = answer(&mut reply, app, &mut environ);
+    let outcome = answer(&mut reply, app, &mut environ, stdin_ends);
     let mut vars = std::mem::take(&mut environ.vars);
     discard(environ);
     vars.clear();
@@ -72,6 +72,7 @@ fn answer<H: BaseHandler + ?Sized>(
     reply: &mut Reply<'_, '_, H>,
     app: &dyn Application,
     environ: &mut Environ<'_>,
+    stdin_ends: bool,
 ) -> Outcome {
     let handler = reply.handler;
     reply.head.reset();
@@ -90,6 +91,7 @@ fn answer<H: BaseHandler + ?Sized>(
         let announced =
             environ.vars.contains("CONTENT_LENGTH") || environ.vars.contains("HTTP_TRANSFER_ENCODING");
         reply.ahead |= reply.flow == Flow::AnswerLast && announced;
+        environ.wsgi.input_terminated &= stdin_ends || announced;
         app.call(environ, Responder::new(&mut *reply))?;
         Ok(reply.end()?)
     });
@@ -98,7 +100,7 @@ fn answer<H: BaseHandler + ?Sized>(
     let mut outcome = match result {
         Ok(()) => Outcome::new(End::Answered),
         Err(error) => {
-            let quiet = reply.is_quiet(&error);
+            let quiet = reply.is_quiet(&error, environ);
             let outcome =
                 if quiet { Outcome::new(End::ClientGone) } else { handle_error(reply, environ, &error) };
             discard(error);
@@ -195,10 +197,13 @@ impl<H: BaseHandler + ?Sized> Reply<'_, '_, H> {
     }
 
     /// Whether an error only says that the client has gone, which is nobody's failure.
-    fn is_quiet(&self, error: &BoxError) -> bool {
+    fn is_quiet(&self, error: &BoxError, environ: &Environ<'_>) -> bool {
         if self.handler.attributes().policy.is_safe() {
-            let client_gone = self.body.failed() || self.broken.is_some_and(is_connection_kind);
-            return client_gone && is_of_a_connection(error);
+            let client_gone = || {
+                let broken = self.broken.is_some_and(is_connection_kind);
+                self.body.failed() || broken || environ.is_aborted()
+            };
+            return is_of_a_connection(error) && client_gone();
         }
         error.downcast_ref::<io::Error>().is_some_and(is_connection_error)
     }
@@ -282,6 +287,10 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
         let taken = if self.head.is_sent() { self.noting(result)? } else { result? };
         self.ended |= taken;
         Ok(taken)
+    }
+
+    fn may_leave(&self) -> bool {
+        !self.ahead || self.body.is_settled()
     }
 
     fn wants_length(&self) -> bool {

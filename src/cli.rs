@@ -12,11 +12,13 @@ mod logger;
 #[cfg(unix)]
 mod notify;
 mod own;
+#[cfg(target_os = "linux")]
+mod programs;
 #[cfg(unix)]
 mod rights;
 #[cfg(unix)]
 pub mod serve;
-#[allow(dead_code, reason = "the flags that are written so come next")]
+#[cfg(target_os = "linux")]
 mod units;
 mod usage;
 

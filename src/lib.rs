@@ -60,6 +60,7 @@ pub mod headers;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;
+mod spool;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod sys;

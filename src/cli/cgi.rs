@@ -9,8 +9,12 @@ use clap::Parser;
 
 use super::app::{self, App};
 use super::front::FrontFlags;
+#[cfg(target_os = "linux")]
+use super::programs::ProgramFlags;
 use super::usage;
 use crate::app::{Application, refusal};
+#[cfg(target_os = "linux")]
+use crate::apps::Stderr;
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
 use crate::handlers::{BaseHandler, Cgi, End, Outcome, capture_panics};
@@ -21,11 +25,14 @@ const PROGRAM: &str = "cgi-gateway";
 #[derive(Parser, Debug, Default)]
 #[command(name = PROGRAM, version, after_help = TRY)]
 struct Arguments {
-    /// The application: demo
+    /// The application: demo, or cgi:PATH, a CGI program or a folder of them
     #[arg(value_name = "APP", value_parser = app::parse)]
     app: Option<App>,
     #[command(flatten)]
     front: FrontFlags,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    programs: ProgramFlags,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -63,12 +70,21 @@ pub(super) fn is_request(environ: &Vars) -> bool {
 }
 
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
-    answer(
-        environ,
-        arguments.front.settings(),
-        arguments.full_duplex,
-        &*arguments.app.unwrap_or_default().open(),
-    )
+    let app = arguments.app.unwrap_or_default();
+    #[cfg(target_os = "linux")]
+    let opened = {
+        let mounted = arguments.front.is_mounted();
+        app.open(|| arguments.programs.settings(Stderr::Web, mounted))
+    };
+    #[cfg(not(target_os = "linux"))]
+    let opened = app.open();
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return usage::wrong(PROGRAM, &error),
+    };
+    let status = answer(environ, arguments.front.settings(), arguments.full_duplex, &*opened.app);
+    opened.end();
+    status
 }
 
 /// Answers the request of an application of the program's own.

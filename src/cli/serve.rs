@@ -7,12 +7,16 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
-use super::app::{self, App};
+use super::app::{self, App, Opened};
 use super::front::FrontFlags;
 use super::life::{self, Life};
+#[cfg(target_os = "linux")]
+use super::programs::ProgramFlags;
 use super::rights::{NOT_LOOPBACK, Rights};
 use super::{logger, usage};
 use crate::app::Application;
+#[cfg(target_os = "linux")]
+use crate::apps::Stderr;
 use crate::handlers::capture_panics;
 use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
 
@@ -20,11 +24,14 @@ use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// The application: demo
+    /// The application: demo, or cgi:PATH, a CGI program or a folder of them
     #[arg(value_name = "APP", value_parser = app::parse)]
     app: Option<App>,
     #[command(flatten)]
     sockets: Sockets,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    programs: ProgramFlags,
 }
 
 /// Serves this application to a web server.
@@ -85,7 +92,20 @@ pub fn scgi() -> ExitCode {
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        Ok(Arguments { app, sockets }) => serve(program, protocol, sockets, app.unwrap_or_default().open()),
+        #[cfg(target_os = "linux")]
+        Ok(Arguments { app, sockets, programs }) => {
+            let stderr = match protocol {
+                Protocol::FastCgi if !sockets.front.is_iis() => Stderr::Web,
+                _ => Stderr::Log,
+            };
+            let mounted = sockets.front.is_mounted();
+            let open = || app.unwrap_or_default().open(|| programs.settings(stderr, mounted));
+            serve(program, protocol, sockets, open)
+        }
+        #[cfg(not(target_os = "linux"))]
+        Ok(Arguments { app, sockets }) => {
+            serve(program, protocol, sockets, || app.unwrap_or_default().open())
+        }
         Err(exit) => exit,
     }
 }
@@ -93,7 +113,7 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, app),
+        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(Opened::own(app))),
         Err(exit) => exit,
     }
 }
@@ -110,10 +130,16 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-fn serve(program: &str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+/// Opens the application as one of the last steps: after rights were given up, and with the root folder that stays.
+fn serve(
+    program: &str,
+    protocol: Protocol,
+    sockets: Sockets,
+    open: impl FnOnce() -> Result<Opened, String>,
+) -> ExitCode {
     logger::install(program);
     capture_panics();
-    match run(program, protocol, sockets, app) {
+    match run(program, protocol, sockets, open) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(what)) => usage::wrong(program, &what),
         Err(Failure::Run(error)) => {
@@ -127,7 +153,7 @@ fn run(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    app: Arc<dyn Application>,
+    open: impl FnOnce() -> Result<Opened, String>,
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
@@ -143,10 +169,13 @@ fn run(
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
+    let opened = open().map_err(Failure::Usage)?;
+    opened.own_process();
     let stop = Stop::new();
     life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
-    server.serve(app, &stop).map_err(anyhow::Error::from)?;
-    Ok(())
+    let served = server.serve(Arc::clone(&opened.app), &stop);
+    opened.end();
+    Ok(served.map_err(anyhow::Error::from)?)
 }
 
 /// Binds the sockets, or takes what was handed over, and says so.

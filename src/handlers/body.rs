@@ -1,14 +1,14 @@
 //! The request's body on its way to the application: cut at its length, and read ahead before the answer begins.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, Hasher};
+use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, Write};
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
 
 use crate::environ::{Input, Live};
 use crate::error::{BoxError, Error, Fault};
+use crate::spool::nameless_file;
 
 /// The size of a reader's own block.
 const BLOCK: usize = 64 * 1024;
@@ -290,7 +290,7 @@ impl Spool {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(nameless_file().map_err(full)?),
+            none => none.insert(nameless_file(&std::env::temp_dir()).map_err(full)?),
         };
         file.write_all(data).map_err(full)
     }
@@ -308,33 +308,6 @@ impl Spool {
         }
         file.read(into)
     }
-}
-
-/// A temporary file that vanishes with its last handle, and that nobody else can open.
-fn nameless_file() -> io::Result<File> {
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    for _ in 0..8 {
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let path = std::env::temp_dir().join(format!("gatewright-{random:016x}"));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        #[cfg(windows)]
-        {
-            const DELETE_ON_CLOSE: u32 = 0x0400_0000;
-            std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, DELETE_ON_CLOSE);
-        }
-        match options.open(&path) {
-            Ok(file) => {
-                #[cfg(unix)]
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]

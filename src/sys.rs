@@ -281,11 +281,19 @@ mod program {
             {
                 return 4;
             }
-            let mut default: libc::sigaction = std::mem::zeroed();
-            default.sa_sigaction = libc::SIG_DFL;
+            // The kernel's own structure, shorter than this, where all zeroes are the default. (glibc's function would
+            // leave its two signals out.)
+            let default = [0_u64; 8];
             for signal in 1..=64 {
-                // It fails for SIGKILL, SIGSTOP and glibc's own, which have no other disposition.
-                libc::sigaction(signal, &raw const default, ptr::null_mut());
+                let (signal, size): (c_long, c_long) = (signal, 8);
+                // It fails for SIGKILL and SIGSTOP, which have no other disposition.
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    default.as_ptr(),
+                    ptr::null_mut::<c_void>(),
+                    size,
+                );
             }
             set_mask(0);
             libc::execve(given.path.as_ptr(), child.arguments.as_ptr(), child.environment.as_ptr());

@@ -9,7 +9,7 @@ mod cases;
 mod client;
 mod command_line;
 mod environment;
-mod harness;
+pub(crate) mod harness;
 mod life;
 mod nginx;
 mod site;

@@ -12,6 +12,8 @@ mod environment;
 pub(crate) mod harness;
 mod life;
 mod nginx;
+#[cfg(target_os = "linux")]
+mod programs;
 mod site;
 mod sockets;
 

@@ -1,0 +1,1 @@
+//! Programs that make pages: each is asked for something that only it can answer.

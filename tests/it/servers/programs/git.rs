@@ -13,7 +13,7 @@ use crate::servers::nginx::Link;
 use crate::servers::site::{Site, recipe};
 
 /// git with nothing of this machine's configuration.
-fn git(folder: &Path, arguments: &[&str]) -> Command {
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(packaged("/usr/bin/git"));
     command.current_dir(folder).args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
     command.env("HOME", folder).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
@@ -41,7 +41,7 @@ fn noise(bytes: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A bare repository at `srv/project.git` with some commits, which anybody may push to.
-fn repository(folder: &Folder) {
+pub(super) fn repository(folder: &Folder) {
     let work = folder.mkdir("work");
     succeeds(&mut git(&work, &["init", "-q", "-b", "main"]));
     for number in 0..5 {

@@ -4,6 +4,8 @@
 mod app;
 pub mod cgi;
 mod config;
+#[cfg(target_os = "linux")]
+mod fcgiwrap;
 mod front;
 #[cfg(unix)]
 mod life;

@@ -15,7 +15,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::resource::Resource;
@@ -45,7 +45,7 @@ const REDIRECTS: usize = 10;
 /// inside, else the first file on the request's path; nothing outside the folder is run.
 ///
 /// ```no_run
-/// use std::path::Path;
+/// use std::path::{Path, PathBuf};
 /// use gatewright::apps::{CgiPrograms, ProgramSettings};
 ///
 /// let programs = CgiPrograms::open(Path::new("/usr/lib/cgi-bin"), ProgramSettings::default())?;
@@ -71,8 +71,23 @@ impl CgiPrograms {
     /// # Errors
     /// There is none, or it cannot be opened.
     pub fn open(path: &Path, settings: ProgramSettings) -> io::Result<Self> {
+        let source = Source::open(path, &settings)?;
+        Self::new(source, settings)
+    }
+
+    /// Runs whatever program the web server names by SCRIPT_FILENAME, else by DOCUMENT_ROOT and SCRIPT_NAME, as fcgiwrap
+    /// does; where `allowed` names programs, only those. FCGI_CHDIR, where it is sent, is the folder that a program
+    /// starts in, `-` this process's own. What cannot be run is a 403.
+    ///
+    /// # Errors
+    /// The system refuses what is needed to run programs at all.
+    pub fn like_fcgiwrap(allowed: Vec<PathBuf>, settings: ProgramSettings) -> io::Result<Self> {
+        Self::new(Source::Named(allowed), settings)
+    }
+
+    fn new(source: Source, settings: ProgramSettings) -> io::Result<Self> {
         Ok(Self {
-            source: Source::open(path, &settings)?,
+            source,
             base: Base::new(&settings),
             spool: Spool::new(&settings),
             slots: Arc::new(Slots::new(&settings)),
@@ -95,6 +110,10 @@ impl CgiPrograms {
     /// Ends all programs, and lets no new one run: SIGTERM, SIGKILL after the grace time. For the end of a server.
     pub fn end(&self) {
         self.keeper.end_all();
+    }
+
+    fn is_like_fcgiwrap(&self) -> bool {
+        matches!(self.source, Source::Named(_))
     }
 
     /// Runs the program for a request.
@@ -149,7 +168,11 @@ impl CgiPrograms {
             let mark = format!("{}.{mark}", std::process::id());
             environment.push(&[keeper::MARK.as_bytes(), b"=", mark.as_bytes()]);
         }
-        let folder = folder_of(&choice.path);
+        let folder = match environ.get("FCGI_CHDIR") {
+            Some(b"-") if self.is_like_fcgiwrap() => None,
+            Some(folder) if self.is_like_fcgiwrap() => CString::new(folder).ok(),
+            _ => folder_of(&choice.path),
+        };
         let start = |interpreter: Option<&CStr>| {
             let from_query = self.settings.query_arguments;
             let arguments = variables::arguments(&choice.path, interpreter, &environ.vars, from_query);

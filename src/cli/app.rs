@@ -72,6 +72,12 @@ impl Opened {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(super) fn programs(programs: CgiPrograms) -> Self {
+        let programs = Arc::new(programs);
+        Self { app: Arc::clone(&programs) as Arc<dyn Application>, programs: Some(programs) }
+    }
+
     /// The application's process has no children but the application's.
     pub(super) fn own_process(&self) {
         #[cfg(target_os = "linux")]
@@ -100,8 +106,7 @@ impl App {
             App::Cgi(path) => {
                 let programs = CgiPrograms::open(path, settings())
                     .map_err(|error| format!("cgi:{}: {error}", path.display()))?;
-                let programs = Arc::new(programs);
-                Ok(Opened { app: Arc::clone(&programs) as Arc<dyn Application>, programs: Some(programs) })
+                Ok(Opened::programs(programs))
             }
         }
     }

@@ -126,6 +126,7 @@ impl ProgramFlags {
             mounted,
             query_arguments: self.query_arguments,
             pass_env: self.pass_env,
+            pass_all_env: usual.pass_all_env,
             env: self.env,
             stream_body: self.cgi_body == Some(CgiBody::Stream),
             spool_dir: self.spool_dir,

@@ -42,11 +42,11 @@ struct OwnArguments {
 }
 
 #[derive(clap::Args, Debug)]
-struct Sockets {
+pub(super) struct Sockets {
     /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000, tcp:host:port, fd:N, systemd or
     /// systemd:NAME; may be repeated. Without it: the listening socket that is standard input, else systemd's
     #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
-    socket: Vec<Address>,
+    pub(super) socket: Vec<Address>,
     /// Permission bits of a socket file
     #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "0660")]
     socket_mode: u32,
@@ -68,7 +68,7 @@ struct Sockets {
     config: Option<PathBuf>,
 }
 
-fn parse_address(text: &str) -> Result<Address, String> {
+pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::server::AddressError| error.to_string())
 }
 
@@ -80,8 +80,12 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Runs `fcgi-gateway`.
+/// Runs `fcgi-gateway`; started by the name of `fcgiwrap` it behaves as that.
 pub fn fcgi() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if super::fcgiwrap::is_meant() {
+        return super::fcgiwrap::main();
+    }
     gateway("fcgi-gateway", Protocol::FastCgi)
 }
 
@@ -131,7 +135,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Opens the application as one of the last steps: after rights were given up, and with the root folder that stays.
-fn serve(
+pub(super) fn serve(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,

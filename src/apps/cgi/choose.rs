@@ -24,6 +24,8 @@ pub(super) enum Source {
     Program(PathBuf),
     /// A folder of programs.
     Folder(Folder),
+    /// Whatever the request names, or one of these, as fcgiwrap does it.
+    Named(Vec<PathBuf>),
 }
 
 /// The program for a request; the request's variables say by which path it was found.
@@ -62,8 +64,63 @@ impl Source {
                 vars.set("SCRIPT_FILENAME", &path);
                 runnable(&path, &found, settings)
             }
+            Source::Named(allowed) => named(vars, allowed, settings),
         }
     }
+}
+
+/// The program that SCRIPT_FILENAME names, else DOCUMENT_ROOT and SCRIPT_NAME, shortened to a regular file. fcgiwrap has one
+/// answer to whatever is wrong with it.
+fn named(vars: &mut Vars, allowed: &[PathBuf], settings: &ProgramSettings) -> Result<Choice, Error> {
+    let path = match vars.get("SCRIPT_FILENAME").map(<[u8]>::to_vec) {
+        Some(path) => path,
+        None => shortened(vars)?,
+    };
+    if !path.starts_with(b"/") {
+        return Err(forbidden(format!("{}: a program is named by its absolute path", path.escape_ascii())));
+    }
+    if !allowed.is_empty() && !allowed.iter().any(|one| one.as_os_str().as_bytes() == path) {
+        return Err(forbidden(format!("{} is not among the programs of -p", path.escape_ascii())));
+    }
+    let found = stat(Path::new(OsStr::from_bytes(&path))).map_err(|errno| {
+        forbidden(format!("{}: {}", path.get(..SHOWN).unwrap_or(&path).escape_ascii(), errno.desc()))
+    })?;
+    runnable(&path, &found, settings)
+}
+
+/// DOCUMENT_ROOT and SCRIPT_NAME together, without what stands behind a regular file: that is PATH_INFO.
+fn shortened(vars: &mut Vars) -> Result<Vec<u8>, Error> {
+    let root = vars.get("DOCUMENT_ROOT").map(<[u8]>::to_vec);
+    let name = vars.known(Known::ScriptName).map(<[u8]>::to_vec);
+    let (Some(root), Some(name)) = (root, name) else {
+        let message =
+            "the web server names no program: SCRIPT_FILENAME is missing, or DOCUMENT_ROOT or SCRIPT_NAME";
+        return Err(forbidden(message.to_owned()));
+    };
+    let whole = [&*root, &name].concat();
+    let mut end = whole.len();
+    loop {
+        let path = whole.get(..end).unwrap_or_default();
+        if stat(Path::new(OsStr::from_bytes(path))).is_ok_and(|found| is_regular(&found)) {
+            break;
+        }
+        // Never shorter than the folder itself.
+        end = match memchr::memrchr(b'/', path) {
+            Some(slash) if slash > root.len().saturating_sub(1) => slash,
+            _ => {
+                let shown = whole.get(..SHOWN).unwrap_or(&whole).escape_ascii();
+                return Err(forbidden(format!("{shown}: no such program")));
+            }
+        };
+    }
+    let (path, info) = whole.split_at_checked(end).unwrap_or((&whole, &[]));
+    if !info.is_empty() {
+        // A slash at the end of SCRIPT_NAME has been moved there for who takes that as it is.
+        let moved: &[u8] = if vars.known(Known::PathInfo) == Some(b"/") { b"/" } else { b"" };
+        vars.set("PATH_INFO", [info, moved].concat());
+        vars.set("SCRIPT_NAME", path.get(root.len()..).unwrap_or_default());
+    }
+    Ok(path.to_vec())
 }
 
 fn stat(path: &Path) -> Result<FileStat, Errno> {

@@ -19,6 +19,8 @@ pub struct ProgramSettings {
     pub query_arguments: bool,
     /// Variables of this process that programs get too.
     pub pass_env: Vec<String>,
+    /// Programs get all variables of this process, beneath the request's.
+    pub pass_all_env: bool,
     /// Variables for every program, which come before all others.
     pub env: Vec<(String, String)>,
     /// Pass a body of unknown length on as it comes, without CONTENT_LENGTH, where it would be kept until it is whole.
@@ -66,6 +68,7 @@ impl Default for ProgramSettings {
             mounted: false,
             query_arguments: false,
             pass_env: Vec::new(),
+            pass_all_env: false,
             env: Vec::new(),
             stream_body: false,
             spool_dir: None,

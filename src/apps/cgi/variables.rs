@@ -27,7 +27,7 @@ impl Base {
         for (name, value) in std::env::vars_os() {
             let name = name.as_bytes();
             let asked = settings.pass_env.iter().any(|passed| passed.as_bytes() == name);
-            if asked || PASSED.contains(&name) || name.starts_with(b"LC_") {
+            if settings.pass_all_env || asked || PASSED.contains(&name) || name.starts_with(b"LC_") {
                 base.retain(|(known, _)| known != name);
                 base.push((name.to_vec(), value.as_bytes().to_vec()));
             }

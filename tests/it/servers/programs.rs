@@ -1,5 +1,6 @@
 //! Real CGI programs behind nginx, by FastCGI and by SCGI: each installed as Debian packages it, asked for its real work.
 
+mod fcgiwrap;
 mod git;
 mod pages;
 

@@ -20,6 +20,8 @@ const KEPT: usize = 2 * GATHER;
 pub struct Streams<'a> {
     /// The request's body, as raw as it comes: the handler ends it at CONTENT_LENGTH.
     pub stdin: Input<'a>,
+    /// A FastCGI filter's second input.
+    pub data: Option<&'a mut (dyn BufRead + 'a)>,
     /// The response.
     pub stdout: &'a mut (dyn Output + 'a),
     /// The application's own messages.
@@ -44,6 +46,7 @@ impl<'a> Streams<'a> {
     ) -> Self {
         Self {
             stdin: Input::Lent(stdin),
+            data: None,
             stdout,
             stderr,
             scratch,
@@ -62,6 +65,7 @@ impl<'a> Streams<'a> {
     ) -> Self {
         Self {
             stdin: Input::Live(stdin),
+            data: None,
             stdout,
             stderr,
             scratch,
@@ -77,8 +81,9 @@ impl<'a> Streams<'a> {
     where
         'a: 'b,
     {
-        let Streams { stdin, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
-        Streams { stdin: stdin.shorten(), stdout, stderr, scratch, abort, role, stdin_ends }
+        let Streams { stdin, data, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
+        let data = data.map(|data| data as &mut (dyn BufRead + 'b));
+        Streams { stdin: stdin.shorten(), data, stdout, stderr, scratch, abort, role, stdin_ends }
     }
 }
 

@@ -342,10 +342,10 @@ impl Program {
         Some(self.running.as_ref()?.spawned.pidfd.as_ref()?.as_fd())
     }
 
-    /// Its answer is over: it is reaped, or runs on by itself until it ends. What it has started lives on.
-    pub(super) fn release(mut self) {
+    /// Its answer is over: it is reaped if it has ended, or runs on by itself until it does. What it has started lives on.
+    pub(super) fn release(mut self, ended: bool) {
         let Some(running) = self.running.take() else { return };
-        if peek(&running.spawned).is_some() {
+        if ended || peek(&running.spawned).is_some() {
             self.keeper.reap(running.spawned.pid);
         } else {
             self.keeper.keep(Kept { running, stage: Stage::Watched, strays: Vec::new() });

@@ -32,6 +32,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// Output is about to be followed by more, or by the end: it leaves together with what comes within this time.
 const GATHER: Duration = Duration::from_millis(1);
 
+/// The same once its output has ended, which most often is the end of the program.
+const GATHER_END: Duration = Duration::from_millis(5);
+
 /// After the end of its output a program ends at once, or goes on with something that nobody waits for.
 const ENDING: Duration = Duration::from_millis(100);
 
@@ -72,6 +75,8 @@ pub(super) struct Run<'s, 'r> {
 /// What poll has found.
 #[derive(Default)]
 struct Ready {
+    /// Anything of the program.
+    program: bool,
     stdin: bool,
     stdin_closed: bool,
     stdout: bool,
@@ -136,8 +141,8 @@ impl<'s, 'r> Run<'s, 'r> {
         if let Some(error) = self.answer.failure() {
             return Err(self.explain(error.into()));
         }
-        let Self { program, answer, .. } = self;
-        program.release();
+        let Self { program, answer, exit, .. } = self;
+        program.release(exit.is_some());
         Ok(answer.finish())
     }
 
@@ -154,7 +159,7 @@ impl<'s, 'r> Run<'s, 'r> {
             }
             if ready.stdout {
                 self.read_stdout()?;
-            } else if self.unsent && self.answer.may_leave() {
+            } else if self.unsent && (self.over.is_none() || !ready.program) && self.answer.may_leave() {
                 self.unsent = false;
                 self.answer.flush()?;
                 self.moved = Instant::now();
@@ -221,7 +226,7 @@ impl<'s, 'r> Run<'s, 'r> {
             timeout = timeout.min(due.saturating_duration_since(now));
         }
         if self.unsent && self.answer.may_leave() {
-            timeout = timeout.min(GATHER);
+            timeout = timeout.min(if self.over.is_none() { GATHER } else { GATHER_END });
         }
         let mut ready = Ok(Ready::default());
         match self.awaits_client {
@@ -259,16 +264,17 @@ impl<'s, 'r> Run<'s, 'r> {
             false => PollFlags::empty(),
         };
         let stdin = next(self.stdin.is_some());
+        let stdout = !next(self.stdout.is_some()).is_empty();
+        let stderr = !next(self.stderr.is_some()).is_empty();
+        let ended = !next(program.is_some()).is_empty();
         Ok(Ready {
+            program: stdout || stderr || ended,
             stdin: stdin.contains(PollFlags::POLLOUT),
             stdin_closed: stdin.contains(PollFlags::POLLERR),
-            stdout: !next(self.stdout.is_some()).is_empty(),
-            stderr: !next(self.stderr.is_some()).is_empty(),
+            stdout,
+            stderr,
             // Where there is no descriptor of the program it has to be asked.
-            exit: match program {
-                Some(_) => !next(true).is_empty(),
-                None => self.exit.is_none(),
-            },
+            exit: ended || (program.is_none() && self.exit.is_none()),
         })
     }
 

@@ -335,3 +335,115 @@ fn orphans_that_a_gateway_adopts_are_reaped() {
     wait_until("the orphan is reaped", || !std::path::Path::new("/proc").join(&pid).exists());
     assert!(begun.elapsed() < PATIENCE);
 }
+
+/// Requests of all kinds, clients that go away anywhere, time-outs: afterwards the gateway has as many descriptors as
+/// before, no child, and no temporary file. GATEWRIGHT_TEST_REQUESTS says how many.
+#[test]
+fn nothing_stays_after_requests_that_end_in_every_way() {
+    let count: usize = std::env::var("GATEWRIGHT_TEST_REQUESTS")
+        .map_or(400, |text| text.parse().expect("a number of requests"));
+    let bin = Bin::new();
+    let spool = bin.folder.mkdir("spool");
+    bin.script("hello", &format!("{TEXT}; echo hello"));
+    bin.script("echo", &format!("{TEXT}; cat"));
+    bin.script("big", &format!("{TEXT}; head -c 300000 /dev/zero"));
+    bin.script("bad", "exit 1");
+    bin.script("slow", "trap '' TERM; sleep 1000");
+    bin.script("stall", &format!("{TEXT}; head -c 100000 /dev/zero; exec sleep 1000"));
+    bin.script("background", &format!("{TEXT}; echo x; sleep 0.3 &"));
+    bin.script("deaf", &format!("{TEXT}; exec <&-; echo x"));
+    let spool_flag = spool.display().to_string();
+    let flags = [
+        "--first-byte-timeout",
+        "700ms",
+        "--output-timeout",
+        "700ms",
+        "--kill-grace",
+        "100ms",
+        "--linger",
+        "50ms",
+        "--spool-dir",
+        &spool_flag,
+        "--stderr",
+        "log",
+    ];
+    let (process, socket) = gateway(&bin, &flags);
+    let pid = process.pid().to_string();
+    let proc_folder = std::path::PathBuf::from(format!("/proc/{pid}"));
+    read_answers(&mut send(&socket, "/hello"), 1);
+    let descriptors = || fs::read_dir(proc_folder.join("fd")).expect("it lives").count();
+    // What this thread holds open to it is closed before each count.
+    let before = descriptors();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    one_of_many(&socket, number);
+                }
+            });
+        }
+    });
+    let tasks = || fs::read_dir(proc_folder.join("task")).expect("it lives").flatten();
+    let children = || {
+        tasks().any(|task| !fs::read_to_string(task.path().join("children")).unwrap_or_default().is_empty())
+    };
+    wait_until("no child is left", || !children());
+    wait_until("no descriptor is left", || descriptors() <= before);
+    assert_eq!(fs::read_dir(&spool).expect("a folder").count(), 0, "temporary files");
+    read_answers(&mut send(&socket, "/hello"), 1);
+}
+
+/// A request that is answered, or given up at a place that its number decides.
+fn one_of_many(socket: &std::path::Path, number: usize) {
+    // Mixed, and the same in each run.
+    let mixed = number.wrapping_mul(2_654_435_761) >> 7;
+    let path = ["/hello", "/echo", "/big", "/bad", "/none", "/background", "/deaf", "/hello"][mixed % 8];
+    let path = match number % 50 {
+        7 => "/slow",
+        13 => "/stall",
+        _ => path,
+    };
+    let body = vec![b'x'; [0, 10, 70_000, 200_000][(mixed >> 3) % 4]];
+    let length = body.len().to_string();
+    let mut params = vec![("REQUEST_METHOD", "POST"), ("PATH_INFO", path)];
+    // Some do not say how long their body is.
+    if (mixed >> 5) % 3 > 0 {
+        params.push(("CONTENT_LENGTH", &length));
+    }
+    let bytes = Request::new(&params, &body).bytes();
+    let mut peer = std::os::unix::net::UnixStream::connect(socket).expect("it listens");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    match (mixed >> 7) % 4 {
+        // Gone within the request.
+        0 => drop(peer.write_all(&bytes[..bytes.len() * (mixed % 97) / 97])),
+        // Gone within the answer.
+        1 => {
+            drop(peer.write_all(&bytes));
+            drop(peer.read(&mut [0; 100]));
+        }
+        _ => {
+            let mut reader = peer.try_clone().expect("a socket");
+            std::thread::scope(|scope| {
+                scope.spawn(|| peer.write_all(&bytes));
+                // A broken answer ends the connection.
+                let mut block = [0; 65536];
+                let mut seen: Vec<u8> = Vec::new();
+                while let Ok(count @ 1..) = reader.read(&mut block) {
+                    let kept = seen.len().saturating_sub(16);
+                    seen.drain(..kept);
+                    seen.extend_from_slice(&block[..count]);
+                    let end = [1, 3, 0, 1, 0, 8, 0, 0];
+                    if seen.len() >= 16 && seen[seen.len() - 16..].starts_with(&end) {
+                        break;
+                    }
+                }
+                let _ = reader.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    }
+}

@@ -228,3 +228,22 @@ fn python_programs_answer_with_cgitb_too() {
     assert!(answer.head.contains("Content-Type: text/html\r\n"), "{}", answer.head);
     assert!(answer.text().contains("ValueError"));
 }
+
+#[test]
+fn the_programs_of_cgi_bin_do_what_they_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cgi-bin");
+    let programs = gatewright::apps::CgiPrograms::open(&folder, ProgramSettings::default()).unwrap();
+    let text = run(&programs, &get("/env/info"), b"").expect("200 OK").text();
+    assert!(
+        text.contains("\nPATH_INFO=/info\n") && text.contains(&format!("folder: {}\n", folder.display()))
+    );
+    // The last one is what the shell has opened for its list.
+    assert!(text.ends_with("descriptors: 0 1 2\n") || text.ends_with("descriptors: 0 1 2 3\n"), "{text}");
+    let post = [("REQUEST_METHOD", "POST"), ("PATH_INFO", "/echo"), ("CONTENT_LENGTH", "5")];
+    assert_eq!(run(&programs, &post, b"a\0\nb\xff").expect("200 OK").document, b"a\0\nb\xff");
+    let two = [("REQUEST_METHOD", "GET"), ("PATH_INFO", "/events"), ("QUERY_STRING", "2")];
+    let events = run(&programs, &two, b"").expect("200 OK");
+    assert!(events.text().starts_with("id: 1\ndata: ") && events.text().contains("\n\nid: 2\ndata: "));
+    assert_eq!(run(&programs, &get("/nph-hello"), b"").expect("200 Fine").text(), "Hello\n");
+    run(&programs, &get("/fail"), b"").expect("502 Bad Gateway").logged("it said \"nothing works today\"");
+}

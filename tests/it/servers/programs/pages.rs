@@ -231,3 +231,67 @@ fn shell_python_and_c_programs_answer() {
         assert_eq!(Request::new("GET", "/other/hello").send(site.port).status, 404);
     }
 }
+
+/// Server-sent events pass nginx one by one, where the program asks it not to gather them.
+#[test]
+fn events_arrive_as_they_are_written() {
+    use std::io::{Read, Write};
+    for link in LINKS {
+        let site = cgi_bin(link, |folder| {
+            let go = folder.path("go");
+            let text = format!(
+                "#!/bin/sh\nprintf 'Content-Type: text/event-stream\\nX-Accel-Buffering: no\\n\\ndata: first\\n\\n'\n\
+                 until [ -e {} ]; do sleep 0.02; done\nprintf 'data: second\\n\\n'\n",
+                go.display()
+            );
+            install(folder, "events", &text);
+        });
+        let mut client = std::net::TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+        client.set_read_timeout(Some(crate::servers::client::PATIENCE)).unwrap();
+        client.write_all(&Request::new("GET", "/cgi-bin/events").bytes).unwrap();
+        let mut seen = String::new();
+        let mut read_until = |what: &str| {
+            while !seen.contains(what) {
+                let mut block = [0; 1024];
+                let count = client.read(&mut block).expect("an answer");
+                assert!(count > 0, "{seen}");
+                seen.push_str(&String::from_utf8_lossy(&block[..count]));
+            }
+            seen.clone()
+        };
+        assert!(!read_until("data: first").contains("second"));
+        fs::write(site.folder.path("go"), "").unwrap();
+        read_until("data: second");
+    }
+}
+
+#[test]
+fn mapserver_draws_a_map() {
+    packaged("/usr/lib/cgi-bin/mapserv");
+    for link in LINKS {
+        let prepare = |folder: &Folder| {
+            let text = "MAP\n NAME test\n SIZE 64 48\n EXTENT 0 0 10 10\n IMAGETYPE png\n IMAGECOLOR 255 255 255\n\
+                        LAYER\n NAME box\n TYPE POLYGON\n STATUS DEFAULT\n\
+                        FEATURE POINTS 2 2 8 2 8 8 2 8 2 2 END END\n\
+                        CLASS STYLE COLOR 255 0 0 END END\n END\nEND\n";
+            folder.write("test.map", text);
+            folder.write("mapserver.conf", "CONFIG\n ENV\n MS_MAP_PATTERN \".\"\n END\nEND\n");
+        };
+        let location = location("nginx-mapserver");
+        let arguments = [
+            "--script-name",
+            "/mapserv",
+            "--env",
+            "MAPSERVER_CONFIG_FILE=@root/mapserver.conf",
+            "cgi:/usr/lib/cgi-bin/mapserv",
+        ];
+        let site = start(link, &location, prepare, &arguments);
+        let map = site.folder.path("test.map");
+        let target = format!("/mapserv?map={}&mode=map", map.display());
+        let answer = Request::new("GET", target).send(site.port).expect(200);
+        assert_eq!(answer.header("content-type"), Some("image/png"));
+        assert!(answer.body.starts_with(b"\x89PNG\r\n\x1a\n"));
+        // Its size is what the map says.
+        assert_eq!(answer.body[16..24], [0, 0, 0, 64, 0, 0, 0, 48]);
+    }
+}

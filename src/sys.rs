@@ -305,6 +305,53 @@ mod tests {
 
     use super::*;
 
+    /// What comes of starting a program with these limits, in this folder.
+    #[cfg(target_os = "linux")]
+    fn start(path: &std::ffi::CStr, folder: &std::ffi::CStr, limits: &[Limit]) -> Result<i32, String> {
+        use std::os::fd::AsFd;
+        let nothing = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+        let (mut arguments, environment) = (Texts::default(), Texts::default());
+        assert!(arguments.push(&[path.to_bytes()]));
+        let given = Given {
+            path,
+            arguments: &arguments,
+            environment: &environment,
+            folder: Some(folder),
+            stdin: nothing.as_fd(),
+            stdout: nothing.as_fd(),
+            stderr: nothing.as_fd(),
+            limits,
+        };
+        let spawned = spawn(&given).map_err(|error| error.to_string())?;
+        match nix::sys::wait::waitpid(spawned.pid, None) {
+            Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => Ok(code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_keeps_a_program_from_starting_is_told_by_its_step() {
+        assert_eq!(start(c"/bin/true", c"/", &[]), Ok(0));
+        assert_eq!(start(c"/bin/false", c"/", &[]), Ok(1));
+        let none = start(c"/no/such/program", c"/", &[]).unwrap_err();
+        assert!(none.starts_with("cannot execute it: No such file"), "{none}");
+        let folder = start(c"/bin/true", c"/no/such/folder", &[]).unwrap_err();
+        assert!(folder.starts_with("cannot enter its folder: No such file"), "{folder}");
+        // Soft above hard is a limit that nobody may have.
+        let limit = Limit { resource: libc::RLIMIT_NOFILE as i32, soft: 20, hard: 10 };
+        let limit = start(c"/bin/true", c"/", &[limit]).unwrap_err();
+        assert!(limit.starts_with("cannot limit it: "), "{limit}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_text_with_a_nul_is_none() {
+        let mut texts = Texts::default();
+        assert!(texts.push(&[b"A", b"=", b"1"]) && !texts.push(&[b"B=", b"x\0y"]) && texts.push(&[b""]));
+        assert_eq!(texts.iter().collect::<Vec<_>>(), [c"A=1", c""]);
+    }
+
     #[test]
     fn what_is_inherited_is_a_descriptor_of_its_own_and_closed_on_exec() {
         let (reader, _writer) = std::io::pipe().unwrap();

@@ -131,7 +131,9 @@ impl CgiPrograms {
             Err(why) => return busy(why, &self.settings, respond).map(|()| Next::Answered),
         };
         let (mut ours, theirs) =
-            pipes::open(matches!(body, spool::Source::Stream | spool::Source::Memory(_)))?;
+            pipes::open(matches!(body, spool::Source::Stream | spool::Source::Memory(_))).map_err(
+                |error| Error::new(Fault::Gateway, 503, "no pipes for a program").with_source(error),
+            )?;
         let memory = match &body {
             spool::Source::Memory(memory) => memory.as_slice(),
             _ => &[],
@@ -285,6 +287,8 @@ fn cannot_start(failed: &SpawnError, choice: &Choice) -> Error {
             (403, "; this user may not execute it, or its file system is mounted noexec".to_owned())
         }
         Some(libc::E2BIG) => (431, "; the request's variables are too many for a program".to_owned()),
+        // Of processes, memory or descriptors there are no more for now.
+        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => (503, String::new()),
         _ => (502, String::new()),
     };
     let fault = if status == 431 { Fault::Peer } else { Fault::Application };

@@ -175,16 +175,13 @@ impl Keeper {
         while !self.is_idle() && Instant::now() < until {
             thread::park_timeout(Duration::from_millis(10));
         }
+        // The thread has nothing to wait for any more.
+        self.wake();
     }
 
+    /// Whether all programs have ended. Each is still its holder's to reap, who wants to know how it ended.
     fn is_idle(&self) -> bool {
-        // Those whose holders do not look any more are reaped here.
-        let mut state = self.lock();
-        state.running.retain(|pid| {
-            let status = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
-            matches!(status, Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
-        });
-        state.running.is_empty()
+        self.lock().running.iter().all(|pid| peek(Pid::from_raw(*pid)).is_some())
     }
 
     fn signal_all(&self, state: &State, signal: Signal) -> Vec<Stray> {
@@ -218,6 +215,10 @@ impl Keeper {
     fn reap(&self, pid: Pid) {
         let mut state = self.lock();
         if state.running.remove(&pid.as_raw()) {
+            if state.over {
+                // What it leaves behind would be missed otherwise: its group has this number no longer than it.
+                let _ = killpg(pid, Signal::SIGKILL);
+            }
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
         }
     }
@@ -267,6 +268,12 @@ impl Keeper {
             let _ = (&self.woken).read(&mut [0; 64]);
             kept.append(&mut self.lock().given);
             kept.retain_mut(|one| !self.look_after(one));
+            let mut state = self.lock();
+            if state.over && kept.is_empty() && state.given.is_empty() {
+                state.has_thread = false;
+                return;
+            }
+            drop(state);
             if self.adopts.load(Ordering::Relaxed) && swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 self.started.store(false, Ordering::Relaxed);
@@ -304,7 +311,7 @@ impl Keeper {
     /// Looks at one program; `true` when nothing is left to do.
     fn look_after(&self, one: &mut Kept) -> bool {
         let pid = one.running.spawned.pid;
-        let ended = peek(&one.running.spawned).is_some();
+        let ended = peek(one.running.spawned.pid).is_some();
         match one.stage {
             Stage::Watched if !ended => return false,
             Stage::Watched => {}
@@ -318,7 +325,7 @@ impl Keeper {
                     self.signal(pid, Signal::SIGKILL);
                     one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
                     one.stage = Stage::Killed;
-                    if peek(&one.running.spawned).is_none() {
+                    if peek(one.running.spawned.pid).is_none() {
                         return false;
                     }
                 }
@@ -334,7 +341,7 @@ impl Keeper {
 impl Program {
     /// How it ended, if it has. It stays to be reaped.
     pub(super) fn peek(&self) -> Option<Exit> {
-        peek(&self.running.as_ref()?.spawned)
+        peek(self.running.as_ref()?.spawned.pid)
     }
 
     /// What becomes readable when it ends.
@@ -345,7 +352,7 @@ impl Program {
     /// Its answer is over: it is reaped if it has ended, or runs on by itself until it does. What it has started lives on.
     pub(super) fn release(mut self, ended: bool) {
         let Some(running) = self.running.take() else { return };
-        if ended || peek(&running.spawned).is_some() {
+        if ended || peek(running.spawned.pid).is_some() {
             self.keeper.reap(running.spawned.pid);
         } else {
             self.keeper.keep(Kept { running, stage: Stage::Watched, strays: Vec::new() });
@@ -361,9 +368,9 @@ impl Drop for Program {
     }
 }
 
-fn peek(spawned: &Spawned) -> Option<Exit> {
+fn peek(pid: Pid) -> Option<Exit> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::Pid(spawned.pid), flags) {
+    match waitid(Id::Pid(pid), flags) {
         Ok(status) => Exit::of(status),
         // Somebody else has reaped it: there is nothing left to wait for.
         Err(Errno::ECHILD) => Some(Exit::Status(0)),

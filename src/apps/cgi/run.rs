@@ -132,18 +132,24 @@ impl<'s, 'r> Run<'s, 'r> {
         let result = self.until_over(environ);
         self.messages.finish(environ, self.name);
         KEPT.set(std::mem::take(&mut self.block));
-        if let Err(error) = result {
-            return Err(self.explain(error));
-        }
+        let failed = result.err().or_else(|| self.answer.failure().map(BoxError::from));
+        let failed = failed.map(|error| self.explain(error));
         if !environ.input.is_whole() {
             environ.input.abandon();
         }
-        if let Some(error) = self.answer.failure() {
-            return Err(self.explain(error.into()));
-        }
         let Self { program, answer, exit, .. } = self;
-        program.release(exit.is_some());
-        Ok(answer.finish())
+        match failed {
+            // One that ended by itself is not ended, whatever it has said: what it has started lives on.
+            Some(error) if exit.is_some() && is_its_fault(&error) => {
+                program.release(true);
+                Err(error)
+            }
+            Some(error) => Err(error),
+            None => {
+                program.release(exit.is_some());
+                Ok(answer.finish())
+            }
+        }
     }
 
     fn until_over(&mut self, environ: &mut Environ<'_>) -> AppResult {
@@ -168,6 +174,8 @@ impl<'s, 'r> Run<'s, 'r> {
                 self.exit = self.exit.or_else(|| Some((self.program.peek()?, Instant::now())));
             }
         }
+        // What was written between the last look at the pipes and the end of their program.
+        self.read_stdout()?;
         self.read_stderr(environ);
         self.judge()
     }
@@ -313,7 +321,7 @@ impl<'s, 'r> Run<'s, 'r> {
     /// What comes next if nothing else happens.
     fn due(&self) -> Option<(Instant, Due)> {
         if let Some(over) = self.over {
-            return Some((over + ENDING.min(self.settings.linger), Due::End));
+            return Some((over + ENDING, Due::End));
         }
         if let Some((_, exit)) = self.exit {
             return Some((exit + self.settings.linger, Due::End));
@@ -376,11 +384,10 @@ impl<'s, 'r> Run<'s, 'r> {
 
     /// Adds to a failure of the program what an administrator wants to know of it.
     fn explain(&self, error: BoxError) -> BoxError {
-        let error = match error.downcast::<Error>() {
-            Ok(error) if error.fault() == Fault::Application => error,
-            Ok(error) => return error,
-            Err(error) => return error,
-        };
+        if !is_its_fault(&error) {
+            return error;
+        }
+        let status = error.downcast_ref::<Error>().map_or(502, Error::status);
         let mut message = format!("{}: {error}", self.name.escape_ascii());
         if let Some((exit, _)) = self.exit {
             message.push_str(&format!("; {exit}"));
@@ -391,6 +398,10 @@ impl<'s, 'r> Run<'s, 'r> {
         if let Some(first) = self.messages.first() {
             message.push_str(&format!("; it said \"{}\"", String::from_utf8_lossy(first)));
         }
-        Error::new(Fault::Application, error.status(), message).into()
+        Error::new(Fault::Application, status, message).into()
     }
+}
+
+fn is_its_fault(error: &BoxError) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.fault() == Fault::Application)
 }

@@ -9,6 +9,7 @@ mod fcgiwrap;
 mod front;
 #[cfg(unix)]
 mod life;
+mod limits;
 #[cfg(unix)]
 mod logger;
 #[cfg(unix)]
@@ -20,7 +21,7 @@ mod programs;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod units;
 mod usage;
 

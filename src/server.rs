@@ -28,6 +28,8 @@ mod ready;
 mod scgi;
 mod socket_file;
 mod spool;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -78,6 +80,8 @@ pub struct Settings {
     /// The roles that the application knows besides that of a responder (FastCGI 1.0, section 6); others are refused
     /// with UNKNOWN_ROLE.
     pub roles: Roles,
+    /// Where an application's messages go under FastCGI.
+    pub messages: Messages,
     /// Connections at once; more wait to be accepted. The one that has been idle for the longest time is closed for
     /// them, if there is an idle one.
     pub max_connections: usize,
@@ -114,6 +118,18 @@ pub struct Roles {
     pub filter: bool,
 }
 
+/// Where an application's messages go ([`Environ::errors`](crate::environ::Environ::errors)) under FastCGI. Under SCGI they
+/// go to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Messages {
+    /// To the web server, as STDERR records before later output.
+    #[default]
+    Web,
+    /// To standard error.
+    Log,
+}
+
 /// How threads wait for connections that are ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -131,6 +147,10 @@ impl Settings {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
     }
 
+    fn max_connections_or_none(&self) -> usize {
+        if self.max_connections == 0 { usize::MAX } else { self.max_connections }
+    }
+
     fn max_head_or_none(&self) -> usize {
         if self.max_head == 0 { usize::MAX } else { self.max_head }
     }
@@ -146,6 +166,7 @@ impl Default for Settings {
             body_gather: 64 << 10,
             full_duplex: false,
             roles: Roles::default(),
+            messages: Messages::default(),
             max_connections: most_connections(),
             max_requests_per_connection: 64,
             workers: 64,

@@ -11,7 +11,7 @@ use super::programs::ProgramFlags;
 use super::serve::{Sockets, parse_address, serve};
 use super::usage;
 use crate::apps::{CgiPrograms, ProgramSettings, Stderr};
-use crate::server::{Address, Protocol};
+use crate::server::{Address, Messages, Protocol};
 
 const PROGRAM: &str = "fcgiwrap";
 
@@ -55,8 +55,9 @@ pub(super) fn main() -> ExitCode {
     };
     let Arguments { f, c, s, p, mut sockets, programs } = arguments;
     sockets.socket.extend(s);
+    sockets.stderr = sockets.stderr.or(Some(if f { Messages::Web } else { Messages::Log }));
+    let stderr = if sockets.stderr == Some(Messages::Web) { Stderr::Web } else { Stderr::Log };
     let open = || {
-        let stderr = if f { Stderr::Web } else { Stderr::Log };
         let settings = programs.settings(stderr, false);
         let settings = ProgramSettings {
             pass_all_env: true,

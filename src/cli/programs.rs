@@ -36,9 +36,6 @@ pub(super) struct ProgramFlags {
     /// How much of request bodies is kept in files at once, in all [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     spool_max: Option<u64>,
-    /// Where programs' error text goes; by default to the web server under FastCGI, else to the log
-    #[arg(long, value_name = "WHERE")]
-    stderr: Option<StderrTo>,
     /// What follows a Location that is a path and nothing else: the client goes there, the web server is told, or
     /// these programs answer [default: client]
     #[arg(long, value_name = "WHO")]
@@ -100,12 +97,6 @@ enum CgiBody {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StderrTo {
-    Web,
-    Log,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LocalRedirectBy {
     Client,
     Pass,
@@ -113,7 +104,7 @@ enum LocalRedirectBy {
 }
 
 impl ProgramFlags {
-    /// The settings, with what the front decides: where error text goes unless that is said, and whether a path leads to
+    /// The settings, with what the front decides: where error text goes, and whether a path leads to
     /// where the programs are mounted.
     pub(super) fn settings(self, stderr: Stderr, mounted: bool) -> ProgramSettings {
         let usual = ProgramSettings::default();
@@ -131,11 +122,7 @@ impl ProgramFlags {
             stream_body: self.cgi_body == Some(CgiBody::Stream),
             spool_dir: self.spool_dir,
             spool_max: self.spool_max.unwrap_or(usual.spool_max),
-            stderr: match self.stderr {
-                None => stderr,
-                Some(StderrTo::Web) => Stderr::Web,
-                Some(StderrTo::Log) => Stderr::Log,
-            },
+            stderr,
             local_redirect: match self.local_redirect {
                 None | Some(LocalRedirectBy::Client) => LocalRedirect::Client,
                 Some(LocalRedirectBy::Pass) => LocalRedirect::Pass,

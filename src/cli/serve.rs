@@ -10,6 +10,7 @@ use clap::Parser;
 use super::app::{self, App, Opened};
 use super::front::FrontFlags;
 use super::life::{self, Life};
+use super::limits::Limits;
 #[cfg(target_os = "linux")]
 use super::programs::ProgramFlags;
 use super::rights::{NOT_LOOPBACK, Rights};
@@ -18,7 +19,7 @@ use crate::app::Application;
 #[cfg(target_os = "linux")]
 use crate::apps::Stderr;
 use crate::handlers::capture_panics;
-use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
+use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
@@ -63,13 +64,48 @@ pub(super) struct Sockets {
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
+    /// Where an application's messages go under FastCGI: web, to the web server, whose log they become part of, or log, to
+    /// standard error [default: web; log with --front iis]
+    #[arg(long, value_name = "WHERE", value_parser = parse_stderr)]
+    pub(super) stderr: Option<Messages>,
+    #[command(flatten)]
+    limits: Limits,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
+impl Sockets {
+    /// Where messages go under FastCGI.
+    fn messages(&self) -> Messages {
+        match self.stderr {
+            Some(messages) => messages,
+            // IIS takes any record of STDERR for a failure.
+            None if self.front.is_iis() => Messages::Log,
+            None => Messages::Web,
+        }
+    }
+
+    /// Where programs' error text goes: the other protocols have no way for it to the web server.
+    #[cfg(target_os = "linux")]
+    fn stderr(&self, protocol: Protocol) -> Stderr {
+        match self.messages() {
+            Messages::Web if protocol == Protocol::FastCgi => Stderr::Web,
+            _ => Stderr::Log,
+        }
+    }
+}
+
 pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::server::AddressError| error.to_string())
+}
+
+fn parse_stderr(text: &str) -> Result<Messages, String> {
+    match text {
+        "web" => Ok(Messages::Web),
+        "log" => Ok(Messages::Log),
+        _ => Err("write web or log".to_owned()),
+    }
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -98,10 +134,7 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
         #[cfg(target_os = "linux")]
         Ok(Arguments { app, sockets, programs }) => {
-            let stderr = match protocol {
-                Protocol::FastCgi if !sockets.front.is_iis() => Stderr::Web,
-                _ => Stderr::Log,
-            };
+            let stderr = sockets.stderr(protocol);
             let mounted = sockets.front.is_mounted();
             let open = || app.unwrap_or_default().open(|| programs.settings(stderr, mounted));
             serve(program, protocol, sockets, open)
@@ -161,8 +194,10 @@ fn run(
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
+    server.settings.messages = sockets.messages();
     server.settings.front = sockets.front.settings();
     server.settings.full_duplex = sockets.full_duplex;
+    sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
     let life = Life::begin().context("cannot receive signals")?;
     let rights =

@@ -160,11 +160,11 @@ impl Core {
         let Some(listener) = self.doors.get(door).and_then(|door| lock(door).clone()) else { return };
         let mut first = None;
         for _ in 0..AT_ONCE {
-            if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
+            if self.count.load(Ordering::SeqCst) >= self.settings.max_connections_or_none() {
                 self.full.store(true, Ordering::SeqCst);
                 // One may have left before it could know.
-                if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
-                    let most = self.settings.max_connections;
+                if self.count.load(Ordering::SeqCst) >= self.settings.max_connections_or_none() {
+                    let most = self.settings.max_connections_or_none();
                     FULL.warn(format_args!(
                         "{}: {most} connections, as many as may be; others wait",
                         listener.description()

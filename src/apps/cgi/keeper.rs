@@ -150,8 +150,8 @@ impl Keeper {
         drop(state);
         let running = Running { spawned, mark: mark.unwrap_or_default(), _slot: slot };
         if over {
-            // It came too late to be among those that were ended.
-            let _ = killpg(running.spawned.pid, Signal::SIGTERM);
+            // It came too late to be among those that were asked to end.
+            let _ = killpg(running.spawned.pid, Signal::SIGKILL);
         }
         if mark.is_some() && !self.started.swap(true, Ordering::Relaxed) {
             self.wake();

@@ -412,7 +412,7 @@ fn one_of_many(socket: &std::path::Path, number: usize) {
     let length = body.len().to_string();
     let mut params = vec![("REQUEST_METHOD", "POST"), ("PATH_INFO", path)];
     // Some do not say how long their body is.
-    if (mixed >> 5) % 3 > 0 {
+    if !(mixed >> 5).is_multiple_of(3) {
         params.push(("CONTENT_LENGTH", &length));
     }
     let bytes = Request::new(&params, &body).bytes();

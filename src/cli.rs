@@ -9,6 +9,7 @@ mod fcgiwrap;
 mod front;
 #[cfg(unix)]
 mod life;
+#[cfg(unix)]
 mod limits;
 #[cfg(unix)]
 mod logger;

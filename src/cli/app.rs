@@ -79,6 +79,7 @@ impl Opened {
     }
 
     /// The application's process has no children but the application's.
+    #[cfg(unix)]
     pub(super) fn own_process(&self) {
         #[cfg(target_os = "linux")]
         if let Some(programs) = &self.programs

@@ -1,6 +1,8 @@
 //! The programs: flags → settings → run. Each binary is one line in `bin/`; [`run`] makes such a program of any
 //! application.
 
+#[cfg(unix)]
+mod access;
 mod app;
 pub mod cgi;
 mod config;
@@ -11,7 +13,6 @@ mod front;
 mod life;
 #[cfg(unix)]
 mod limits;
-#[cfg(unix)]
 mod logger;
 #[cfg(unix)]
 mod notify;
@@ -22,6 +23,7 @@ mod programs;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
+mod serving;
 #[cfg(unix)]
 mod units;
 mod usage;

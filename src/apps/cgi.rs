@@ -58,11 +58,17 @@ pub struct CgiPrograms {
     source: Source,
     settings: ProgramSettings,
     base: Base,
+    limits: Vec<Limit>,
+    nothing: File,
+    shared: Arc<Shared>,
+}
+
+/// What bounds and ends programs, those of several applications together.
+#[derive(Debug)]
+struct Shared {
     spool: Spool,
     slots: Arc<Slots>,
     keeper: Arc<Keeper>,
-    limits: Vec<Limit>,
-    nothing: File,
 }
 
 impl CgiPrograms {
@@ -85,13 +91,31 @@ impl CgiPrograms {
         Self::new(Source::Named(allowed), settings)
     }
 
+    /// Another program or folder with the same settings, whose programs count together with these, and end with them.
+    /// `mounted` is the one setting that may differ.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub fn beside(&self, path: &Path, mounted: bool) -> io::Result<Self> {
+        let settings = ProgramSettings { mounted, ..self.settings.clone() };
+        let source = Source::open(path, &settings)?;
+        Self::with(source, settings, Arc::clone(&self.shared))
+    }
+
     fn new(source: Source, settings: ProgramSettings) -> io::Result<Self> {
-        Ok(Self {
-            source,
-            base: Base::new(&settings),
+        let shared = Shared {
             spool: Spool::new(&settings),
             slots: Arc::new(Slots::new(&settings)),
             keeper: Keeper::new(settings.kill_grace)?,
+        };
+        Self::with(source, settings, Arc::new(shared))
+    }
+
+    fn with(source: Source, settings: ProgramSettings, shared: Arc<Shared>) -> io::Result<Self> {
+        Ok(Self {
+            source,
+            base: Base::new(&settings),
+            shared,
             limits: limits(&settings.limits)?,
             nothing: File::open("/dev/null")?,
             settings,
@@ -104,12 +128,12 @@ impl CgiPrograms {
     /// # Errors
     /// The system refuses it, or gives no thread.
     pub fn adopt_orphans(&self) -> io::Result<()> {
-        self.keeper.adopt_orphans()
+        self.shared.keeper.adopt_orphans()
     }
 
     /// Ends all programs, and lets no new one run: SIGTERM, SIGKILL after the grace time. For the end of a server.
     pub fn end(&self) {
-        self.keeper.end_all();
+        self.shared.keeper.end_all();
     }
 
     fn is_like_fcgiwrap(&self) -> bool {
@@ -120,9 +144,9 @@ impl CgiPrograms {
     fn run<'r>(&self, environ: &mut Environ<'_>, respond: Responder<'r>) -> AppResult<Next<'r>> {
         let choice = self.source.choose(&mut environ.vars, &self.settings)?;
         variables::complete(&mut environ.vars, choice.interpreter.is_some());
-        let body = self.spool.prepare(environ, self.settings.stream_body)?;
+        let body = self.shared.spool.prepare(environ, self.settings.stream_body)?;
         let name = choice.path.to_bytes();
-        let slot = match self.slots.take(name, || environ.is_aborted()) {
+        let slot = match self.shared.slots.take(name, || environ.is_aborted()) {
             Ok(slot) => slot,
             Err(NoSlot::ClientGone) => {
                 let gone = "the client has gone";
@@ -165,7 +189,7 @@ impl CgiPrograms {
         slot: Slot,
     ) -> Result<Program, BoxError> {
         let mut environment = variables::environment(&environ.vars, &self.base, &self.settings)?;
-        let mark = self.keeper.next_mark();
+        let mark = self.shared.keeper.next_mark();
         if let Some(mark) = mark {
             let mark = format!("{}.{mark}", std::process::id());
             environment.push(&[keeper::MARK.as_bytes(), b"=", mark.as_bytes()]);
@@ -196,7 +220,7 @@ impl CgiPrograms {
             (result, _) => result,
         };
         let spawned = spawned.map_err(|failed| cannot_start(&failed, choice))?;
-        Ok(self.keeper.register(spawned, mark, slot))
+        Ok(self.shared.keeper.register(spawned, mark, slot))
     }
 }
 
@@ -217,7 +241,7 @@ impl Application for CgiPrograms {
     }
 }
 
-impl Drop for CgiPrograms {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.keeper.end_all();
     }

@@ -1,19 +1,22 @@
 //! The `APP` argument: which application a gateway serves.
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::serving::Settings;
 use crate::app::{Application, app};
-use crate::apps::demo_app;
 #[cfg(target_os = "linux")]
-use crate::apps::{CgiPrograms, ProgramSettings};
+use crate::apps::CgiPrograms;
+use crate::apps::demo_app;
 
 /// A parsed `APP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum App {
     #[default]
     Demo,
+    #[cfg(unix)]
+    Dir(PathBuf),
     /// A program, or a folder of programs.
     #[cfg(target_os = "linux")]
     Cgi(PathBuf),
@@ -21,50 +24,43 @@ pub(super) enum App {
 
 /// Reads an `APP`: an error says what is wrong and what to write instead.
 pub(super) fn parse(text: &str) -> Result<App, String> {
-    const LATER: [(&str, &str); 3] = [
-        ("dir:", "serving a folder"),
-        ("fcgi:", "passing on to a FastCGI server"),
-        ("scgi:", "passing on to an SCGI server"),
-    ];
-    const WRITE: &str = "write demo, or cgi: and the path of a program or a folder of programs";
-    if text == "demo" {
-        return Ok(App::Demo);
-    }
-    if let Some(path) = text.strip_prefix("cgi:") {
-        return parse_cgi(path);
+    const LATER: [(&str, &str); 2] =
+        [("fcgi:", "passing on to a FastCGI server"), ("scgi:", "passing on to an SCGI server")];
+    match text.split_once(':') {
+        None if text == "demo" => return Ok(App::Demo),
+        Some(("dir", "")) => return Err("the folder is missing; write dir:PATH".to_owned()),
+        #[cfg(unix)]
+        Some(("dir", path)) => return Ok(App::Dir(path.into())),
+        #[cfg(not(unix))]
+        Some(("dir", _)) => return Err("folders are not served on this system; write demo".to_owned()),
+        Some(("cgi", "")) => {
+            return Err("the program is missing; write cgi:PATH, such as cgi:/usr/lib/cgi-bin".to_owned());
+        }
+        #[cfg(target_os = "linux")]
+        Some(("cgi", path)) => return Ok(App::Cgi(path.into())),
+        #[cfg(not(target_os = "linux"))]
+        Some(("cgi", _)) => return Err("running CGI programs needs Linux; write demo or dir:PATH".to_owned()),
+        _ => {}
     }
     match LATER.iter().find(|(prefix, _)| text.starts_with(prefix)) {
-        Some((_, what)) => Err(format!("{what} is not in this version yet; {WRITE}")),
-        None => Err(format!("there is no such application; {WRITE}")),
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn parse_cgi(path: &str) -> Result<App, String> {
-    match path {
-        "" => {
-            Err("cgi: wants the path of a program, or of a folder of programs: cgi:/usr/lib/cgi-bin"
-                .to_owned())
+        Some((_, what)) => {
+            Err(format!("{what} is not in this version yet; write demo, dir:PATH or cgi:PATH"))
         }
-        path => Ok(App::Cgi(PathBuf::from(path))),
+        None => Err("there is no such application; write demo, dir:PATH or cgi:PATH".to_owned()),
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn parse_cgi(_: &str) -> Result<App, String> {
-    Err("running CGI programs needs Linux; write demo".to_owned())
-}
-
-/// An application that is ready to serve.
+/// What is served, and what has to end with it.
 pub(super) struct Opened {
     pub(super) app: Arc<dyn Application>,
+    /// All programs: those of several applications share what bounds and ends them.
     #[cfg(target_os = "linux")]
-    programs: Option<Arc<CgiPrograms>>,
+    pub(super) programs: Option<Arc<CgiPrograms>>,
 }
 
 impl Opened {
-    /// An application of a program's own.
-    pub(super) fn own(app: Arc<dyn Application>) -> Self {
+    /// An application that needs nothing of that.
+    pub(super) fn new(app: Arc<dyn Application>) -> Self {
         Self {
             app,
             #[cfg(target_os = "linux")]
@@ -99,24 +95,44 @@ impl Opened {
 }
 
 impl App {
-    /// Opens what the application serves. What is wrong with it is told in one line.
-    #[cfg(target_os = "linux")]
-    pub(super) fn open(&self, settings: impl FnOnce() -> ProgramSettings) -> Result<Opened, String> {
+    /// Makes it ready to serve, beside others that were opened before; an error names it.
+    pub(super) fn open(
+        &self,
+        settings: &Settings,
+        place: Place,
+        before: &mut Before,
+    ) -> Result<Arc<dyn Application>, String> {
+        let _ = (settings, place, &before);
         match self {
-            App::Demo => Ok(Opened::own(Arc::new(app(demo_app)))),
+            App::Demo => Ok(Arc::new(app(demo_app))),
+            #[cfg(unix)]
+            App::Dir(path) => match settings.dir.open(path) {
+                Ok(dir) => Ok(Arc::new(dir)),
+                Err(error) => Err(format!("dir:{}: {error}", path.display())),
+            },
+            #[cfg(target_os = "linux")]
             App::Cgi(path) => {
-                let programs = CgiPrograms::open(path, settings())
-                    .map_err(|error| format!("cgi:{}: {error}", path.display()))?;
-                Ok(Opened::programs(programs))
+                let opened = match &before.0 {
+                    Some(programs) => programs.beside(path, place.mounted),
+                    None => CgiPrograms::open(path, settings.programs.clone().settings(place)),
+                };
+                let programs = Arc::new(opened.map_err(|error| format!("cgi:{}: {error}", path.display()))?);
+                before.0.get_or_insert_with(|| Arc::clone(&programs));
+                Ok(programs)
             }
         }
     }
+}
 
-    /// Opens what the application serves.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(&self) -> Result<Opened, String> {
-        match self {
-            App::Demo => Ok(Opened::own(Arc::new(app(demo_app)))),
-        }
-    }
+/// Programs that were opened before, whose bounds hold for all.
+#[derive(Default)]
+pub(super) struct Before(#[cfg(target_os = "linux")] pub(super) Option<Arc<CgiPrograms>>);
+
+/// What of the front decides about an application.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// SCRIPT_NAME says where the application is mounted, and no more.
+    pub(super) mounted: bool,
+    /// Error text cannot go to the web server, or shall not.
+    pub(super) own_log: bool,
 }

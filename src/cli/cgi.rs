@@ -7,17 +7,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::app::{self, App};
+use super::app::{self, App, Opened, Place};
 use super::front::FrontFlags;
-#[cfg(target_os = "linux")]
-use super::programs::ProgramFlags;
-use super::usage;
+use super::logger;
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::{Application, refusal};
-#[cfg(target_os = "linux")]
-use crate::apps::Stderr;
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
-use crate::handlers::{BaseHandler, Cgi, End, Outcome, capture_panics};
+use crate::handlers::{BaseHandler, Cgi, End, Observer, Outcome, capture_panics};
 
 const PROGRAM: &str = "cgi-gateway";
 
@@ -25,14 +23,12 @@ const PROGRAM: &str = "cgi-gateway";
 #[derive(Parser, Debug, Default)]
 #[command(name = PROGRAM, version, after_help = TRY)]
 struct Arguments {
-    /// The application: demo, or cgi:PATH, a CGI program or a folder of them
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     front: FrontFlags,
-    #[cfg(target_os = "linux")]
     #[command(flatten)]
-    programs: ProgramFlags,
+    around: Around,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -70,39 +66,44 @@ pub(super) fn is_request(environ: &Vars) -> bool {
 }
 
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
-    let app = arguments.app.unwrap_or_default();
-    #[cfg(target_os = "linux")]
-    let opened = {
-        let mounted = arguments.front.is_mounted();
-        app.open(|| arguments.programs.settings(Stderr::Web, mounted))
-    };
-    #[cfg(not(target_os = "linux"))]
-    let opened = app.open();
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(error) => return usage::wrong(PROGRAM, &error),
-    };
-    let status = answer(environ, arguments.front.settings(), arguments.full_duplex, &*opened.app);
-    opened.end();
-    status
+    // The demo alone has nothing to say.
+    if !arguments.serving.is_demo() || arguments.around.has_log() {
+        logger::install(PROGRAM);
+    }
+    match open(&arguments) {
+        Ok((opened, observer)) => {
+            let front = arguments.front.settings();
+            let status = answer(environ, front, arguments.full_duplex, observer, &*opened.app);
+            opened.end();
+            status
+        }
+        Err(failure) => failure.tell(PROGRAM),
+    }
+}
+
+fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
+    let place = Place { mounted: arguments.front.is_mounted(), own_log: false };
+    let opened = arguments.around.wrap(arguments.serving.open(place)?);
+    Ok((opened, arguments.around.observer_of_one_request()?))
 }
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
-    answer(environ, FrontSettings::default(), false, application)
+    answer(environ, FrontSettings::default(), false, None, application)
 }
 
 fn answer(
     mut environ: Vars,
     front: FrontSettings,
     full_duplex: bool,
+    observer: Option<&'static dyn Observer>,
     application: &dyn Application,
 ) -> ExitCode {
     capture_panics();
     let refused = front.apply(&mut environ).err();
     let mut handler = Cgi::with_environ(environ);
     handler.attributes.full_duplex = full_duplex;
-    // One request is all there is: what it borrows may as well last.
+    handler.attributes.observer = observer;
     handler.attributes.keep_variables = front.keep_variables.leak();
     status(&match refused {
         Some(error) => handler.run(&refusal(error)),
@@ -135,11 +136,13 @@ fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
     // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
     let mut arguments = match all.as_slice() {
         [] => Arguments::default(),
-        [only] if only == OsStr::new("demo") => Arguments { app: Some(App::Demo), ..Arguments::default() },
+        [only] if only == OsStr::new("demo") => {
+            Arguments { serving: Serving::demo(), ..Arguments::default() }
+        }
         _ => usage::parse(PROGRAM, all)?,
     };
-    if arguments.app.is_none() {
-        arguments.app = app_of(environ)?;
+    if arguments.serving.app.is_none() {
+        arguments.serving.app = app_of(environ)?;
     }
     Ok(arguments)
 }

@@ -9,8 +9,8 @@ use clap::Parser;
 use super::app::Opened;
 use super::programs::ProgramFlags;
 use super::serve::{Sockets, parse_address, serve};
-use super::usage;
-use crate::apps::{CgiPrograms, ProgramSettings, Stderr};
+use super::usage::{self, Failure};
+use crate::apps::{CgiPrograms, ProgramSettings};
 use crate::server::{Address, Messages, Protocol};
 
 const PROGRAM: &str = "fcgiwrap";
@@ -56,15 +56,17 @@ pub(super) fn main() -> ExitCode {
     let Arguments { f, c, s, p, mut sockets, programs } = arguments;
     sockets.socket.extend(s);
     sockets.stderr = sockets.stderr.or(Some(if f { Messages::Web } else { Messages::Log }));
-    let stderr = if sockets.stderr == Some(Messages::Web) { Stderr::Web } else { Stderr::Log };
+    let place = sockets.place(Protocol::FastCgi);
     let open = || {
-        let settings = programs.settings(stderr, false);
+        let settings = programs.settings(place);
         let settings = ProgramSettings {
             pass_all_env: true,
             max_programs: c.unwrap_or(settings.max_programs),
             ..settings
         };
-        CgiPrograms::like_fcgiwrap(p, settings).map(Opened::programs).map_err(|error| error.to_string())
+        CgiPrograms::like_fcgiwrap(p, settings)
+            .map(Opened::programs)
+            .map_err(|error| Failure::Run(error.into()))
     };
     serve(PROGRAM, Protocol::FastCgi, sockets, open)
 }

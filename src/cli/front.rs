@@ -31,7 +31,6 @@ impl FrontFlags {
     }
 
     /// Whether SCRIPT_NAME will say where the application is mounted, and no more.
-    #[cfg(target_os = "linux")]
     pub(super) fn is_mounted(&self) -> bool {
         self.script_name.is_some()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::app::Place;
 use super::units::{duration, size};
 use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
 use crate::proto::cgi::Limits;
@@ -104,9 +105,8 @@ enum LocalRedirectBy {
 }
 
 impl ProgramFlags {
-    /// The settings, with what the front decides: where error text goes, and whether a path leads to
-    /// where the programs are mounted.
-    pub(super) fn settings(self, stderr: Stderr, mounted: bool) -> ProgramSettings {
+    /// The settings, with what the front decides.
+    pub(super) fn settings(self, place: Place) -> ProgramSettings {
         let usual = ProgramSettings::default();
         // Zero is no limit.
         let most = |number: usize| if number == 0 { usize::MAX } else { number };
@@ -114,7 +114,7 @@ impl ProgramFlags {
         ProgramSettings {
             follow_links: self.follow_links,
             interpreters: self.interpreter,
-            mounted,
+            mounted: place.mounted,
             query_arguments: self.query_arguments,
             pass_env: self.pass_env,
             pass_all_env: usual.pass_all_env,
@@ -122,7 +122,7 @@ impl ProgramFlags {
             stream_body: self.cgi_body == Some(CgiBody::Stream),
             spool_dir: self.spool_dir,
             spool_max: self.spool_max.unwrap_or(usual.spool_max),
-            stderr,
+            stderr: if place.own_log { Stderr::Log } else { Stderr::Web },
             local_redirect: match self.local_redirect {
                 None | Some(LocalRedirectBy::Client) => LocalRedirect::Client,
                 Some(LocalRedirectBy::Pass) => LocalRedirect::Pass,

@@ -7,32 +7,27 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
-use super::app::{self, App, Opened};
+use super::access::OpenedLog;
+use super::app::{Opened, Place};
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::limits::Limits;
-#[cfg(target_os = "linux")]
-use super::programs::ProgramFlags;
+use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
-use super::{logger, usage};
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::Application;
-#[cfg(target_os = "linux")]
-use crate::apps::Stderr;
-use crate::handlers::capture_panics;
+use crate::handlers::{Observer, capture_panics};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// The application: demo, or cgi:PATH, a CGI program or a folder of them
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     sockets: Sockets,
-    #[cfg(target_os = "linux")]
-    #[command(flatten)]
-    programs: ProgramFlags,
 }
 
 /// Serves this application to a web server.
@@ -61,6 +56,8 @@ pub(super) struct Sockets {
     front: FrontFlags,
     #[command(flatten)]
     rights: Rights,
+    #[command(flatten)]
+    around: Around,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
@@ -86,13 +83,10 @@ impl Sockets {
         }
     }
 
-    /// Where programs' error text goes: the other protocols have no way for it to the web server.
-    #[cfg(target_os = "linux")]
-    fn stderr(&self, protocol: Protocol) -> Stderr {
-        match self.messages() {
-            Messages::Web if protocol == Protocol::FastCgi => Stderr::Web,
-            _ => Stderr::Log,
-        }
+    /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
+    pub(super) fn place(&self, protocol: Protocol) -> Place {
+        let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
+        Place { mounted: self.front.is_mounted(), own_log }
     }
 }
 
@@ -132,16 +126,9 @@ pub fn scgi() -> ExitCode {
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        #[cfg(target_os = "linux")]
-        Ok(Arguments { app, sockets, programs }) => {
-            let stderr = sockets.stderr(protocol);
-            let mounted = sockets.front.is_mounted();
-            let open = || app.unwrap_or_default().open(|| programs.settings(stderr, mounted));
-            serve(program, protocol, sockets, open)
-        }
-        #[cfg(not(target_os = "linux"))]
-        Ok(Arguments { app, sockets }) => {
-            serve(program, protocol, sockets, || app.unwrap_or_default().open())
+        Ok(Arguments { serving, sockets }) => {
+            let place = sockets.place(protocol);
+            serve(program, protocol, sockets, || serving.open(place))
         }
         Err(exit) => exit,
     }
@@ -150,39 +137,22 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(Opened::own(app))),
+        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(Opened::new(app))),
         Err(exit) => exit,
     }
 }
 
-/// Why a server did not run to its clean end.
-enum Failure {
-    Usage(String),
-    Run(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Failure::Run(error)
-    }
-}
-
-/// Opens the application as one of the last steps: after rights were given up, and with the root folder that stays.
 pub(super) fn serve(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    open: impl FnOnce() -> Result<Opened, String>,
+    app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> ExitCode {
     logger::install(program);
     capture_panics();
-    match run(program, protocol, sockets, open) {
+    match run(program, protocol, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(what)) => usage::wrong(program, &what),
-        Err(Failure::Run(error)) => {
-            usage::tell(&format!("{program}: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(program),
     }
 }
 
@@ -190,7 +160,7 @@ fn run(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    open: impl FnOnce() -> Result<Opened, String>,
+    app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
@@ -199,6 +169,14 @@ fn run(
     server.settings.full_duplex = sockets.full_duplex;
     sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
+    let around = sockets.around.clone();
+    let open = || -> Result<_, Failure> {
+        let app = around.wrap(app()?);
+        Ok((app, around.access.open().map_err(Failure::run)?))
+    };
+    // As a rule before anything is bound, and as root, who may make a log file anywhere. A new root directory has its
+    // own paths, and nothing that is open shall lead out of it.
+    let opened = if sockets.rights.changes_root() { Err(open) } else { Ok(open()?) };
     let life = Life::begin().context("cannot receive signals")?;
     let rights =
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
@@ -208,12 +186,29 @@ fn run(
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
-    let opened = open().map_err(Failure::Usage)?;
+    let (app, access_log) = opened.or_else(|open| open())?;
+    watch(server, app, access_log, life)
+}
+
+/// Serves until a signal ends it.
+fn watch(
+    mut server: Server,
+    opened: Opened,
+    access_log: Option<OpenedLog>,
+    life: Life,
+) -> Result<(), Failure> {
     opened.own_process();
     let stop = Stop::new();
-    life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
+    let access_log = access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?;
+    let access_log = access_log.map(Arc::new);
+    server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
+    let logs = access_log.clone();
+    let reopen = move || logs.iter().for_each(|log| log.reopen());
+    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
     let served = server.serve(Arc::clone(&opened.app), &stop);
     opened.end();
+    // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
+    access_log.iter().for_each(|log| log.close());
     Ok(served.map_err(anyhow::Error::from)?)
 }
 

@@ -68,9 +68,16 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "/x.sock", "--socket-mode", "rw"], &["--socket-mode", "0660"]),
             (&["--socket", "/x.sock", "--socket-mode", "1777"], &["--socket-mode"]),
             (&["--socket", "/x.sock", "--no-such-flag"], &["--no-such-flag"]),
-            (&["--socket", "/x.sock", "--mount", "/a=demo"], &["--mount"]),
+            (&["--socket", "/x.sock", "--mount", "demo"], &["--mount", "/PREFIX=APP"]),
+            (&["--socket", "/x.sock", "--mount", "a=demo"], &["--mount", "begins with a slash"]),
+            (&["--socket", "/x.sock", "--mount", "/a=nonsense"], &["--mount", "nonsense", "dir:PATH"]),
+            (&["--socket", "/x.sock", "--mount", "/a=demo", "--mount", "/a/=demo"], &["--mount", "/a/"]),
+            (&["--socket", "/x.sock", "--mount", "/=demo", "demo"], &["--mount", "\"/\""]),
+            (&["--socket", "/x.sock", "--access-log-format", "xml"], &["--access-log-format", "json"]),
+            (&["--socket", "/x.sock", "--dir-links", "some"], &["--dir-links", "inside"]),
+            (&["--socket", "/x.sock", "--dir-index", "a/b"], &["--dir-index", "index.html"]),
             (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
-            (&["--socket", "/x.sock", "dir:/srv"], &["dir:/srv"]),
+            (&["--socket", "/x.sock", "dir:"], &["dir:PATH"]),
             (&["--socket", "/x.sock", "nonsense"], &["nonsense"]),
             (&["--socket", "/x.sock", "cgi:"], &["cgi:", "cgi:/usr/lib/cgi-bin"]),
             (&["--socket", "/x.sock", "--first-byte-timeout", "30"], &["--first-byte-timeout", "30s"]),
@@ -92,11 +99,27 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
         (&["--socket", "/x.sock"], &["--socket"]),
         (&["--front", "nonsense"], &["--front", "nginx"]),
         (&["--script-name", "/app/"], &["--script-name", "/app"]),
-        (&["dir:/srv"], &["dir:/srv"]),
-        (&["cgi:/no/such/program"], &["cgi:/no/such/program: No such file"]),
+        (&["--mount", "/a"], &["--mount", "/PREFIX=APP"]),
         (&["nonsense"], &["nonsense"]),
     ] {
         assert_refused(&folder, "cgi-gateway", arguments, 2, named);
+    }
+}
+
+#[test]
+fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
+    let folder = Folder::new();
+    let file = folder.write("file", "").display().to_string();
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+        let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
+        let missing = [socket, &["dir:/nowhere"]].concat();
+        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
+        let mount = format!("/a=dir:{file}");
+        let log = [socket, &["--access-log", "/nowhere/access.log"]].concat();
+        let log = if socket.is_empty() { log } else { [&["--socket", "127.0.0.1:0"], &log[2..]].concat() };
+        assert_refused(&folder, gateway, &log, 1, &["--access-log /nowhere/access.log", "No such file"]);
+        let no_folder = [socket, &["--mount", &mount]].concat();
+        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
     }
 }
 
@@ -200,12 +223,12 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
 }
 
 #[test]
-fn programs_that_are_not_there_are_wrong_usage() {
+fn programs_that_are_not_there_are_told_at_the_start() {
     let folder = Folder::new();
     let socket = folder.path("app.sock").display().to_string();
-    let ended = run(&folder, "fcgi-gateway", &["--socket", &socket, "cgi:/no/such/folder"]);
-    assert_eq!(ended.status, Some(2), "{}", ended.output);
-    assert!(ended.output.contains("cgi:/no/such/folder: No such file or directory"), "{}", ended.output);
+    let named = &["cgi:/no/such/folder: No such file or directory"];
+    assert_refused(&folder, "fcgi-gateway", &["--socket", &socket, "cgi:/no/such/folder"], 1, named);
+    assert_refused(&folder, "cgi-gateway", &["cgi:/no/such/folder"], 1, named);
     assert!(!folder.path("app.sock").exists(), "its socket file is gone");
 }
 
@@ -241,4 +264,29 @@ fn each_flag_about_programs_is_a_key_of_the_configuration() {
         "{}",
         ended.output
     );
+}
+
+/// The README speaks of flags that there are.
+#[test]
+fn every_flag_in_the_readme_is_in_the_help() {
+    // Those of cargo, systemctl and this project's own scripts.
+    const OTHERS: &[&str] = &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now"];
+    let folder = Folder::new();
+    let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway"]
+        .map(|name| run(&folder, name, &["--help"]).output)
+        .concat();
+    let readme = include_str!("../../../README.md");
+    let is_flag = |c: char| c == '-' || c.is_ascii_lowercase();
+    let mut flags: Vec<&str> = readme
+        .match_indices("--")
+        .filter(|(at, _)| !readme[..*at].ends_with(is_flag))
+        .map(|(at, _)| readme[at..].split(|c| !is_flag(c)).next().unwrap_or_default())
+        .filter(|flag| flag.len() > 2 && !flag.starts_with("---") && !OTHERS.contains(flag))
+        .collect();
+    flags.sort_unstable();
+    flags.dedup();
+    assert!(flags.len() > 15, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{flag}");
+    }
 }

@@ -1,16 +1,14 @@
 //! A program's answer on its way to the client.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-
 use super::settings::{LocalRedirect, ProgramSettings};
 use crate::app::{AppResult, Body, Responder};
 use crate::error::{Error, Fault};
+use crate::files::{Found, Links, Root};
 use crate::headers::Headers;
 use crate::proto::cgi::{DecodeError, Decoder, Head, Kind};
 
@@ -151,16 +149,12 @@ fn open_inside(folder: &Path, name: &[u8]) -> Result<File, Error> {
         .and_then(|rest| rest.strip_prefix(b"/"))
         .filter(|rest| !rest.is_empty())
         .ok_or_else(|| refused("does not lie in the folder"))?;
-    let root = File::open(folder).map_err(|error| refused(&error.to_string()))?;
-    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    // Not to wait for a writer where a FIFO lies.
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let file = openat2(&root, OsStr::from_bytes(inside), OpenHow::new().flags(flags).resolve(resolve))
-        .map_err(|errno| refused(errno.desc()))?;
-    let file = File::from(file);
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(file),
-        _ => Err(refused("is no regular file")),
+    let root = Root::new(folder, Links::Inside).and_then(|root| root.enter());
+    let root = root.map_err(|error| refused(&error.to_string()))?;
+    match root.open(inside) {
+        Ok(Found::File(file, _)) => Ok(file),
+        Ok(Found::Folder(_)) => Err(refused("is a folder")),
+        Err(why) => Err(refused(&why.to_string())),
     }
 }
 

@@ -1,18 +1,16 @@
 //! Which program answers a request.
 
 use std::ffi::{CString, OsStr};
+use std::fs::Metadata;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat};
 
 use super::settings::ProgramSettings;
 use crate::environ::{Known, Vars};
 use crate::error::{Error, Fault};
+use crate::files::{self, Links, NotOpened, Root};
 
 /// How much of a client's path is worth a place in the log.
 const SHOWN: usize = 200;
@@ -46,16 +44,16 @@ impl Source {
         if !std::fs::metadata(&absolute)?.is_dir() {
             return Ok(Source::Program(absolute));
         }
-        let canonical = std::fs::canonicalize(&absolute)?;
-        let root = open(&canonical, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Source::Folder(Folder { root, absolute, canonical, follow_links: settings.follow_links }))
+        let links = if settings.follow_links { Links::Any } else { Links::Inside };
+        let (root, canonical) = (Root::new(&absolute, links)?, std::fs::canonicalize(&absolute)?);
+        Ok(Source::Folder(Folder { root, canonical }))
     }
 
     /// Chooses, and sets SCRIPT_NAME, PATH_INFO and SCRIPT_FILENAME to what that means.
     pub(super) fn choose(&self, vars: &mut Vars, settings: &ProgramSettings) -> Result<Choice, Error> {
         match self {
             Source::Program(path) => {
-                let found = stat(path).map_err(|errno| refused(errno, path.as_os_str().as_bytes()))?;
+                let found = look_at(path)?;
                 vars.set_default("SCRIPT_FILENAME", path.as_os_str().as_bytes());
                 runnable(path.as_os_str().as_bytes(), &found, settings)
             }
@@ -82,9 +80,8 @@ fn named(vars: &mut Vars, allowed: &[PathBuf], settings: &ProgramSettings) -> Re
     if !allowed.is_empty() && !allowed.iter().any(|one| one.as_os_str().as_bytes() == path) {
         return Err(forbidden(format!("{} is not among the programs of -p", path.escape_ascii())));
     }
-    let found = stat(Path::new(OsStr::from_bytes(&path))).map_err(|errno| {
-        forbidden(format!("{}: {}", path.get(..SHOWN).unwrap_or(&path).escape_ascii(), errno.desc()))
-    })?;
+    // fcgiwrap's one answer, also where there is none.
+    let found = look_at(Path::new(OsStr::from_bytes(&path))).map_err(|error| forbidden(error.to_string()))?;
     runnable(&path, &found, settings)
 }
 
@@ -101,7 +98,7 @@ fn shortened(vars: &mut Vars) -> Result<Vec<u8>, Error> {
     let mut end = whole.len();
     loop {
         let path = whole.get(..end).unwrap_or_default();
-        if stat(Path::new(OsStr::from_bytes(path))).is_ok_and(|found| is_regular(&found)) {
+        if std::fs::metadata(OsStr::from_bytes(path)).is_ok_and(|found| found.is_file()) {
             break;
         }
         // Never shorter than the folder itself.
@@ -123,14 +120,24 @@ fn shortened(vars: &mut Vars) -> Result<Vec<u8>, Error> {
     Ok(path.to_vec())
 }
 
-fn stat(path: &Path) -> Result<FileStat, Errno> {
-    nix::sys::stat::stat(path)
+/// Looks at a file that the administrator, or the web server, names by its absolute path.
+fn look_at(path: &Path) -> Result<Metadata, Error> {
+    std::fs::metadata(path).map_err(|error| {
+        let path = path.as_os_str().as_bytes();
+        let shown = path.get(..SHOWN).unwrap_or(path).escape_ascii();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                not_found(format!("{shown}: no such program"))
+            }
+            _ => forbidden(format!("{shown}: {error}")),
+        }
+    })
 }
 
 /// Whether and how a file can be run.
-fn runnable(path: &[u8], found: &FileStat, settings: &ProgramSettings) -> Result<Choice, Error> {
+fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result<Choice, Error> {
     let shown = path.escape_ascii();
-    if !is_regular(found) {
+    if !found.is_file() {
         return Err(forbidden(format!("{shown} is no regular file")));
     }
     let interpreter = settings
@@ -140,7 +147,7 @@ fn runnable(path: &[u8], found: &FileStat, settings: &ProgramSettings) -> Result
         .and_then(|(_, program)| CString::new(program.as_os_str().as_bytes()).ok());
     let no_nul = |_| forbidden(format!("{shown} has a NUL"));
     let path = CString::new(path).map_err(no_nul)?;
-    if found.st_mode & 0o111 != 0 {
+    if found.permissions().mode() & 0o111 != 0 {
         return Ok(Choice { path, interpreter: None, fallback: interpreter });
     }
     match interpreter {
@@ -149,14 +156,6 @@ fn runnable(path: &[u8], found: &FileStat, settings: &ProgramSettings) -> Result
             "{shown} is not executable: chmod +x it, or name what runs it by --interpreter"
         ))),
     }
-}
-
-fn is_regular(found: &FileStat) -> bool {
-    found.st_mode & libc::S_IFMT == libc::S_IFREG
-}
-
-fn is_folder(found: &FileStat) -> bool {
-    found.st_mode & libc::S_IFMT == libc::S_IFDIR
 }
 
 // The messages are for the log: neither status shows one to the client.
@@ -168,27 +167,27 @@ fn not_found(message: String) -> Error {
     Error::new(Fault::Application, 404, message)
 }
 
-fn refused(errno: Errno, path: &[u8]) -> Error {
+fn refused(why: NotOpened, path: &[u8]) -> Error {
     let shown = path.get(..SHOWN).unwrap_or(path).escape_ascii();
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {
-            not_found(format!("{shown}: no such program"))
-        }
-        Errno::EXDEV | Errno::ELOOP => forbidden(format!(
+    match why {
+        NotOpened::Missing | NotOpened::NotAFolder => not_found(format!("{shown}: no such program")),
+        NotOpened::Outside => forbidden(format!(
             "{shown}: a symbolic link leads out of the folder of programs; --follow-links allows that"
         )),
-        errno => forbidden(format!("{shown}: {}", errno.desc())),
+        NotOpened::Failed(error) => {
+            Error::new(Fault::Gateway, 503, "a program cannot be looked for").with_source(error)
+        }
+        why => forbidden(format!("{shown}: {why}")),
     }
 }
 
 /// A folder of programs.
 #[derive(Debug)]
 pub(super) struct Folder {
-    root: OwnedFd,
-    /// As the administrator wrote it, and without symbolic links: web servers may say either.
-    absolute: PathBuf,
+    /// As the administrator wrote it.
+    root: Root,
+    /// Without symbolic links: web servers may say either.
     canonical: PathBuf,
-    follow_links: bool,
 }
 
 /// A file at the beginning of a path.
@@ -196,40 +195,44 @@ struct Found<'p> {
     /// The path up to the file, and what follows.
     file: &'p [u8],
     rest: &'p [u8],
-    stat: FileStat,
+    metadata: Metadata,
 }
 
 impl Folder {
     /// The absolute path of the program, and what it is.
-    fn choose(&self, vars: &mut Vars, settings: &ProgramSettings) -> Result<(Vec<u8>, FileStat), Error> {
+    fn choose(&self, vars: &mut Vars, settings: &ProgramSettings) -> Result<(Vec<u8>, Metadata), Error> {
+        let folder = self.root.enter().map_err(|error| {
+            Error::new(Fault::Gateway, 503, "the folder of programs cannot be entered").with_source(error)
+        })?;
+        let folder = &folder;
         if let Some(given) = vars.get("SCRIPT_FILENAME").map(<[u8]>::to_vec)
             && let Some(inside) = self.inside(&given)
         {
-            let found = self.walk(inside)?;
+            let found = walk(folder, inside)?;
             trim_script_name(vars, found.rest);
-            return Ok((self.path_of(found.file), found.stat));
+            return Ok((self.path_of(found.file), found.metadata));
         }
         let script = vars.known(Known::ScriptName).unwrap_or_default().to_vec();
         let info = vars.known(Known::PathInfo).unwrap_or_default().to_vec();
         // SCRIPT_NAME is the program's where it names one, else where the folder is mounted. The program that it names
         // comes first: the web server's rules were about that one.
-        let named = if settings.mounted || script.is_empty() { None } else { self.walk(&script).ok() };
+        let named = if settings.mounted || script.is_empty() { None } else { walk(folder, &script).ok() };
         if let Some(found) = named {
             vars.set("SCRIPT_NAME", found.file);
             vars.set("PATH_INFO", [found.rest, &info].concat());
-            return Ok((self.path_of(found.file), found.stat));
+            return Ok((self.path_of(found.file), found.metadata));
         }
         let path = if info.is_empty() && !settings.mounted { &script } else { &info };
-        let found = self.walk(path)?;
+        let found = walk(folder, path)?;
         let mount: &[u8] = if info.is_empty() && !settings.mounted { b"" } else { &script };
         vars.set("SCRIPT_NAME", [mount, found.file].concat());
         vars.set("PATH_INFO", found.rest);
-        Ok((self.path_of(found.file), found.stat))
+        Ok((self.path_of(found.file), found.metadata))
     }
 
     /// The part of a file's name behind the folder, with its slash, if it lies inside.
     fn inside<'p>(&self, name: &'p [u8]) -> Option<&'p [u8]> {
-        [&self.absolute, &self.canonical].into_iter().find_map(|folder| {
+        [self.root.path(), &self.canonical].into_iter().find_map(|folder| {
             let folder = folder.as_os_str().as_bytes();
             let folder = folder.strip_suffix(b"/").unwrap_or(folder);
             name.strip_prefix(folder).filter(|rest| rest.starts_with(b"/") && rest.len() > 1)
@@ -237,68 +240,36 @@ impl Folder {
     }
 
     fn path_of(&self, file: &[u8]) -> Vec<u8> {
-        let folder = self.absolute.as_os_str().as_bytes();
+        let folder = self.root.path().as_os_str().as_bytes();
         [folder.strip_suffix(b"/").unwrap_or(folder), file].concat()
     }
+}
 
-    /// Goes down the path to the first file that is no folder.
-    fn walk<'p>(&self, path: &'p [u8]) -> Result<Found<'p>, Error> {
-        let shown = || path.get(..SHOWN).unwrap_or(path).escape_ascii();
-        let inner =
-            path.strip_prefix(b"/").ok_or_else(|| not_found(format!("\"{}\" is no path", shown())))?;
-        let mut end = 0;
-        for segment in inner.split(|byte| *byte == b'/') {
-            // With the slash before it.
-            end += 1 + segment.len();
-            let (file, rest) = path.split_at_checked(end).unwrap_or((path, &[]));
-            if let Some(why) = hidden(segment) {
-                return Err(not_found(format!("{}: {why}", shown())));
-            }
-            let relative = OsStr::from_bytes(file.get(1..).unwrap_or_default());
-            let stat = self.look(relative).map_err(|errno| refused(errno, path))?;
-            if is_folder(&stat) {
-                continue;
-            }
-            if !is_regular(&stat) {
-                return Err(forbidden(format!("{} is no regular file", file.escape_ascii())));
-            }
-            if [&b"~"[..], b".bak", b".orig"].iter().any(|end| segment.ends_with(end)) {
-                return Err(not_found(format!("{}: an editor's copy is not run", shown())));
-            }
-            return Ok(Found { file, rest, stat });
+/// Goes down the path to the first file that is no folder.
+fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> {
+    let shown = || path.get(..SHOWN).unwrap_or(path).escape_ascii();
+    let inner = path.strip_prefix(b"/").ok_or_else(|| not_found(format!("\"{}\" is no path", shown())))?;
+    let mut end = 0;
+    for segment in inner.split(|byte| *byte == b'/') {
+        // With the slash before it.
+        end += 1 + segment.len();
+        let (file, rest) = path.split_at_checked(end).unwrap_or((path, &[]));
+        if let Some(why) = hidden(segment) {
+            return Err(not_found(format!("{}: {why}", shown())));
         }
-        Err(not_found(format!("{} is a folder", shown())))
-    }
-
-    /// What is at a path below the folder, if it does not lead out of it.
-    fn look(&self, relative: &OsStr) -> Result<FileStat, Errno> {
-        let resolve = match self.follow_links {
-            true => ResolveFlag::RESOLVE_NO_MAGICLINKS,
-            false => ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        };
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
-        // The kernel asks to try again when a folder was renamed meanwhile.
-        for _ in 0..8 {
-            match openat2(&self.root, relative, how) {
-                Ok(file) => return fstat(&file),
-                Err(Errno::EAGAIN) => {}
-                // Older kernels than 5.6, and sandboxes that know no such call.
-                Err(Errno::ENOSYS | Errno::EPERM) => return self.look_by_name(relative),
-                Err(errno) => return Err(errno),
-            }
+        let entry = folder.look(file.get(1..).unwrap_or_default()).map_err(|why| refused(why, path))?;
+        if entry.is_folder() {
+            continue;
         }
-        Err(Errno::EAGAIN)
-    }
-
-    /// The same by names, which somebody who may write in the folder could change between two looks.
-    fn look_by_name(&self, relative: &OsStr) -> Result<FileStat, Errno> {
-        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-        let path = std::fs::canonicalize(self.canonical.join(relative)).map_err(errno)?;
-        if !self.follow_links && !path.starts_with(&self.canonical) {
-            return Err(Errno::EXDEV);
+        if !entry.is_file() {
+            return Err(forbidden(format!("{} is no regular file", file.escape_ascii())));
         }
-        stat(&path)
+        if [&b"~"[..], b".bak", b".orig"].iter().any(|end| segment.ends_with(end)) {
+            return Err(not_found(format!("{}: an editor's copy is not run", shown())));
+        }
+        return Ok(Found { file, rest, metadata: entry.metadata().clone() });
     }
+    Err(not_found(format!("{} is a folder", shown())))
 }
 
 /// Why no segment of that name is looked for.
@@ -363,7 +334,7 @@ mod tests {
             symlink("../outside", root.join("out")).unwrap();
             symlink("/etc", root.join("etc")).unwrap();
             symlink("loop", root.join("loop")).unwrap();
-            nix::unistd::mkfifo(&root.join("fifo"), Mode::S_IRWXU).unwrap();
+            nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
             Self(top)
         }
 
@@ -469,21 +440,6 @@ mod tests {
         let mut vars = Vars::from([("PATH_INFO", "/out/x")]);
         assert_eq!(dir.choose(&mut vars, &settings), Ok("/out".to_owned()));
         assert_eq!(dir.choose(&mut Vars::from([("PATH_INFO", "/../outside")]), &settings), Err(404));
-    }
-
-    #[test]
-    fn names_alone_are_as_strict() {
-        let dir = Dir::new();
-        for follow_links in [false, true] {
-            let settings = ProgramSettings { follow_links, ..ProgramSettings::default() };
-            let Ok(Source::Folder(folder)) = Source::open(&dir.0.join("bin"), &settings) else {
-                panic!("a folder")
-            };
-            for name in ["a.cgi", "sub/b", "link", "out", "nothing", "etc/passwd", "sub"] {
-                let (one, other) = (folder.look(name.as_ref()), folder.look_by_name(name.as_ref()));
-                assert_eq!(one.map(|stat| stat.st_ino), other.map(|stat| stat.st_ino), "{name}");
-            }
-        }
     }
 
     #[test]

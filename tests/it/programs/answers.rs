@@ -210,9 +210,9 @@ fn x_sendfile_is_passed_on_unless_it_is_served_from_a_folder() {
     for (name, why) in [
         ("../secret", "X-Sendfile"),
         ("link", "X-Sendfile"),
-        ("none", "No such file"),
+        ("none", "no such file"),
         ("", "does not lie in the folder"),
-        (".", "is no regular file"),
+        (".", "is a folder"),
     ] {
         asks(&programs, name).expect("502 Bad Gateway").logged(why);
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::harness::{Folder, Process, is_root, program};
-use super::nginx::{Link, Over, Protocol, start_before};
+use super::link::{Link, Over, Protocol};
+use super::nginx::start_before;
 use super::site::Site;
 
 /// The two ways from nginx to a gateway.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use super::{packaged, succeeds};
 use crate::servers::client::Request as Http;
 use crate::servers::harness::{Folder, Process, program, wait_until};
-use crate::servers::nginx::{Link, Over, Protocol, Socket, start_before};
+use crate::servers::link::{Link, Over, Protocol, Socket};
+use crate::servers::nginx::start_before;
 use crate::wire::{PATIENCE, Request, answers};
 
 const REAL: &str = "/usr/sbin/fcgiwrap";

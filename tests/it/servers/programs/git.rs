@@ -9,7 +9,7 @@ use std::process::Command;
 use super::{LINKS, output, packaged, start, succeeds};
 use crate::servers::client::Request;
 use crate::servers::harness::{Folder, wait_until};
-use crate::servers::nginx::Link;
+use crate::servers::link::Link;
 use crate::servers::site::{Site, recipe};
 
 /// git with nothing of this machine's configuration.

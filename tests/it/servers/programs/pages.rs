@@ -8,7 +8,7 @@ use super::git::repository;
 use super::{LINKS, packaged, start, succeeds};
 use crate::servers::client::{Answer, Request};
 use crate::servers::harness::{Folder, wait_until};
-use crate::servers::nginx::Link;
+use crate::servers::link::Link;
 use crate::servers::site::{Site, recipe};
 
 /// The recipe's location, with the hand-over and the files for the test to put in.

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use accept::{Collector, sanitise, sanitise_except};
-pub use input::{Errors, Input};
+pub use input::{Errors, Input, Live};
 pub(crate) use length::push_digit;
 pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};
 pub use read::{

@@ -394,6 +394,12 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> From<&[(N, V)]> for Headers {
     }
 }
 
+/// Whether a name is a token (RFC 9110, section 5.6.2): what every web server takes for a header's name.
+pub(crate) fn is_token(name: &[u8]) -> bool {
+    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(may)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

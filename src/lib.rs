@@ -68,6 +68,7 @@ mod notice;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;
+mod spool;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod sys;

@@ -7,7 +7,7 @@ use super::variables::is_blank_to_python;
 use super::{Strictness, warn};
 use crate::app::{AppResult, BoxError, Respond};
 use crate::environ::content_length;
-use crate::headers::Headers;
+use crate::headers::{Headers, is_token};
 use crate::util::{FileSource, is_hop_by_hop};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,7 +284,7 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     if name.eq_ignore_ascii_case(b"status") {
         return refused(Rule::StatusHeader);
     }
-    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
+    if !is_token(name) {
         return refused(Rule::HeaderName);
     }
     if !name.last().is_some_and(u8::is_ascii_alphanumeric) {
@@ -298,10 +298,6 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
         return refused(Rule::HopByHop);
     }
     Ok(())
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The checks of wsgiref, in its order.

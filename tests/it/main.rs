@@ -14,6 +14,8 @@ mod ladder;
 #[cfg(unix)]
 mod models;
 mod oracle;
+#[cfg(target_os = "linux")]
+mod programs;
 #[cfg(unix)]
 mod regressions;
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 //! length that a peer only claims.
 
 pub mod fcgi;
+pub mod http;
 pub mod scgi;
 
 /// Takes at most `at_most` bytes off the front of `input`.

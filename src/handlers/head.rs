@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::Policy;
 use crate::environ::{Environ, Known};
 use crate::error::Error;
-use crate::headers::Headers;
+use crate::headers::{Headers, is_of_connection, is_token};
 use crate::util::is_hop_by_hop;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -244,9 +244,7 @@ fn check_safe(status: &[u8], headers: &Headers) -> Result<(), Error> {
 }
 
 fn check_safe_header(name: &[u8], value: &[u8]) -> Result<(), Error> {
-    let also_hop_by_hop =
-        [&b"trailer"[..], b"proxy-connection"].iter().any(|hop| name.eq_ignore_ascii_case(hop));
-    if is_hop_by_hop(name) || also_hop_by_hop {
+    if is_of_connection(name) {
         return hop_by_hop(name, value);
     }
     if name.eq_ignore_ascii_case(b"status") {
@@ -254,7 +252,7 @@ fn check_safe_header(name: &[u8], value: &[u8]) -> Result<(), Error> {
             "a header may not be named Status: start the response with the status",
         ));
     }
-    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
+    if !is_token(name) {
         let shown = name.escape_ascii();
         return Err(Error::application(format!(
             "header name \"{shown}\" is no token (RFC 9110, section 5.6.2)"
@@ -271,10 +269,6 @@ fn check_length(value: &[u8]) -> Result<(), Error> {
             value.escape_ascii()
         ))),
     }
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn check_status(status: &[u8], is_digit: impl Fn(u8) -> bool) -> Result<(), Error> {

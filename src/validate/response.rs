@@ -7,8 +7,8 @@ use super::variables::is_blank_to_python;
 use super::{Strictness, warn};
 use crate::app::{AppResult, BoxError, Respond};
 use crate::environ::content_length;
-use crate::headers::Headers;
-use crate::util::{FileSource, is_hop_by_hop};
+use crate::headers::{Headers, is_of_connection, is_token};
+use crate::util::FileSource;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -279,12 +279,11 @@ fn code_of(digits: &[u8; 3]) -> Option<u16> {
 
 fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     let line = || format!("header \"{}: {}\"", name.escape_ascii(), value.escape_ascii());
-    let is_one_of = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
     let refused = |rule| Err((rule, line()));
     if name.eq_ignore_ascii_case(b"status") {
         return refused(Rule::StatusHeader);
     }
-    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
+    if !is_token(name) {
         return refused(Rule::HeaderName);
     }
     if !name.last().is_some_and(u8::is_ascii_alphanumeric) {
@@ -293,15 +292,10 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     if value.iter().any(u8::is_ascii_control) {
         return refused(Rule::HeaderValue);
     }
-    // wsgiref's list has a typing error for the first.
-    if is_hop_by_hop(name) || is_one_of(&["Trailer", "Proxy-Connection"]) {
+    if is_of_connection(name) {
         return refused(Rule::HopByHop);
     }
     Ok(())
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The checks of wsgiref, in its order.

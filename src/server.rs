@@ -17,6 +17,7 @@ mod address;
 mod allow;
 mod drain;
 mod fcgi;
+pub mod http;
 mod inherit;
 mod listen;
 mod notice;

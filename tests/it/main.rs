@@ -1,5 +1,6 @@
 //! The one integration test binary.
 
+mod differential;
 #[cfg(unix)]
 mod fcgi;
 #[cfg(unix)]

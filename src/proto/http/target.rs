@@ -157,9 +157,10 @@ impl<'h> Authority<'h> {
     }
 }
 
-/// The bytes of a registered name (RFC 3986, section 3.2.2): unreserved, sub-delimiters, and escapes.
+/// The bytes of a registered name (RFC 3986, section 3.2.2), unreserved and sub-delimiters. Escapes are left out: no name
+/// of a host needs them, and readers differ about them.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
 /// Why a target is refused, always with status 400.

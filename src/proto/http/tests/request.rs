@@ -103,6 +103,7 @@ fn other_targets_are_refused() {
         ("http://", TargetError::Authority),
         ("http:///a", TargetError::Authority),
         ("http://u@h/", TargetError::Authority),
+        ("http://%68/", TargetError::Authority),
         ("http://h:99999/", TargetError::Authority),
         ("http://h:1x/", TargetError::Authority),
         ("http://[::1/", TargetError::Authority),

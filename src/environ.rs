@@ -14,7 +14,6 @@ mod vars;
 use std::borrow::Cow;
 use std::fmt;
 
-#[cfg(unix)]
 pub(crate) use accept::report_dropped;
 pub use accept::{Collector, sanitise, sanitise_except};
 pub use input::{Errors, Input};

@@ -44,6 +44,7 @@
 //! | write an application or a middleware | [`app`], [`environ`], [`headers`], [`util`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
+//! | have what `wsgiref.simple_server` has | [`simple_server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |
 //! | know which side breaks the rules, application or server | [`validate`] |
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
@@ -60,6 +61,7 @@ pub mod headers;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;
+pub mod simple_server;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod sys;

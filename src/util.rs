@@ -360,6 +360,11 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, of_year - (153 * from_march + 2) / 5 + 1)
 }
 
+/// The latin-1 characters that Python takes for white space.
+pub(crate) fn is_blank_to_python(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0)
+}
+
 /// Bytes as Python's `repr` shows the latin-1 text they stand for.
 ///
 /// ```

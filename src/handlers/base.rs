@@ -373,7 +373,7 @@ pub fn send_preamble<H: BaseHandler + ?Sized>(
     }
 }
 
-fn seconds(time: SystemTime) -> f64 {
+pub(crate) fn seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
@@ -470,7 +470,7 @@ fn typed(error: &BoxError) -> Option<&Error> {
 }
 
 /// The reason phrase of the statuses that errors ask for (RFC 9110, section 15).
-fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
         403 => "Forbidden",

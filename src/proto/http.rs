@@ -20,6 +20,7 @@
 //! | a request line that is not three words with one blank between each two; HTTP/0.9 | 400 | RFC 9112, 3 |
 //! | a target with a fragment, or with a byte that is no visible ASCII character | 400 | RFC 9112, 3.2 |
 //! | a target that is no path, no http or https URL, and no `*` of OPTIONS; a URL with a user or a bad port | 400 | RFC 9112, 3.2 |
+//! | a path with an encoded NUL | 400 | no variable and no file's name can hold it |
 //! | CONNECT | 501 | RFC 9110, 9.3.6 |
 //! | another version, `PRI * HTTP/2.0` for one | 505 | RFC 9110, 15.6.6 |
 //! | a request line longer than the whole head may be | 414 | RFC 9112, 3 |
@@ -64,6 +65,7 @@ mod head;
 mod request;
 mod response;
 mod target;
+mod variables;
 
 pub use body::BodyDecoder;
 pub use error::DecodeError;

@@ -3,12 +3,11 @@
 use std::io;
 
 use super::rule::{Findings, Rule, Violation, quoted};
-use super::variables::is_blank_to_python;
 use super::{Strictness, warn};
 use crate::app::{AppResult, BoxError, Respond};
 use crate::environ::content_length;
 use crate::headers::{Headers, is_of_connection, is_token};
-use crate::util::FileSource;
+use crate::util::{FileSource, is_blank_to_python};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {

@@ -19,6 +19,7 @@ mod regressions;
 mod scgi;
 #[cfg(unix)]
 mod servers;
+mod simple_server;
 mod validate;
 #[cfg(windows)]
 mod windows;

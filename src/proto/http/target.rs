@@ -52,7 +52,7 @@ impl<'h> Target<'h> {
             return Err(TargetError::Fragment);
         }
         if target.starts_with(b"/") {
-            let (path, query) = split_query(target);
+            let (path, query) = split_query(target)?;
             return Ok(Self::Origin { path, query });
         }
         if target == b"*" {
@@ -63,7 +63,7 @@ impl<'h> Target<'h> {
         let (authority, rest) = rest.split_at_checked(end).ok_or(TargetError::Form)?;
         let authority = Authority::parse(authority).filter(|authority| !authority.host.is_empty());
         let authority = authority.ok_or(TargetError::Authority)?;
-        let (path, query) = split_query(rest);
+        let (path, query) = split_query(rest)?;
         let path = if path.is_empty() { b"/" } else { path };
         Ok(Self::Absolute { https, authority, path, query })
     }
@@ -93,11 +93,13 @@ impl<'h> Target<'h> {
     }
 }
 
-fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'?', target).and_then(|at| target.split_at_checked(at)) {
+/// The path, which may have no encoded NUL, and the query.
+fn split_query(target: &[u8]) -> Result<(&[u8], Option<&[u8]>), TargetError> {
+    let (path, query) = match memchr::memchr(b'?', target).and_then(|at| target.split_at_checked(at)) {
         Some((path, query)) => (path, query.get(1..)),
         None => (target, None),
-    }
+    };
+    if memchr::memmem::find(path, b"%00").is_some() { Err(TargetError::Nul) } else { Ok((path, query)) }
 }
 
 fn strip_scheme(target: &[u8]) -> Option<(bool, &[u8])> {
@@ -177,6 +179,8 @@ pub enum TargetError {
     Authority,
     /// `*` for another method than OPTIONS.
     Asterisk,
+    /// A path with an encoded NUL, which no file's name and no variable can hold.
+    Nul,
 }
 
 impl fmt::Display for TargetError {
@@ -187,6 +191,7 @@ impl fmt::Display for TargetError {
             Self::Form => "is no path and no http:// or https:// URL",
             Self::Authority => "has an authority that is no host with an optional port",
             Self::Asterisk => "is *, which is for OPTIONS alone",
+            Self::Nul => "has a NUL in its path, written as %00",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode;
 
 use super::forwarded::{Client, TrustedProxies};
-use crate::environ::{Collector, Vars, report_dropped};
+use crate::environ::Vars;
 use crate::error::Error;
 use crate::proto::http::{Authority, Request};
 
@@ -53,11 +53,10 @@ impl Site {
     /// | CONTENT_TYPE, CONTENT_LENGTH | their fields, when sent |
     /// | HTTP_* | the other fields; HTTP_HOST is the target's authority, if it has one |
     ///
-    /// Not passed on are fields about the connection (Connection and what it names, Keep-Alive, TE, Trailer, Upgrade,
-    /// Proxy and Proxy-*), and fields with a name that others could be taken for: any byte but A–Z, a–z, 0–9 and `-`.
+    /// Not all fields are passed on: see [`Request::variables`].
     ///
     /// # Errors
-    /// Status 400 for a path with an encoded NUL, and where a trusted proxy passes on two stories about its client.
+    /// Status 400 where a trusted proxy passes on two stories about its client.
     ///
     /// ```
     /// use gatewright::environ::Vars;
@@ -91,7 +90,7 @@ impl Site {
             vars.set("HTTPS", "on");
         }
         vars.set("SCRIPT_NAME", "");
-        vars.set("PATH_INFO", decoded_path(request)?);
+        vars.set("PATH_INFO", Cow::<[u8]>::from(percent_decode(request.target.path())));
         vars.set("QUERY_STRING", request.target.query().unwrap_or_default());
         if let Some(address) = client.address {
             vars.set("REMOTE_ADDR", bare(address));
@@ -99,7 +98,7 @@ impl Site {
         if let Some(port) = client.port {
             vars.set("REMOTE_PORT", port.to_string());
         }
-        fields(request, vars)
+        request.variables(vars)
     }
 
     fn name<'a>(&'a self, request: &Request<'a>, link: &Link) -> Cow<'a, [u8]> {
@@ -136,68 +135,6 @@ fn port(request: &Request<'_>, link: &Link, client: &Client) -> u16 {
 /// An address without brackets and zone; one of IPv4 mapped into IPv6 as what it is.
 fn bare(address: IpAddr) -> String {
     address.to_canonical().to_string()
-}
-
-fn decoded_path<'h>(request: &Request<'h>) -> Result<Cow<'h, [u8]>, Error> {
-    let path: Cow<'_, [u8]> = percent_decode(request.target.path()).into();
-    match memchr::memchr(0, &path) {
-        Some(_) => Err(Error::bad_request("the path has a NUL, written as %00")),
-        None => Ok(path),
-    }
-}
-
-/// Adds the fields.
-fn fields(request: &Request<'_>, vars: &mut Vars) -> Result<(), Error> {
-    let mut collector = Collector::new(vars);
-    let mut name = Vec::with_capacity(64);
-    let named_by_connection = request.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
-    let authority = request.target.authority();
-    if let Some(authority) = authority {
-        collector.push(b"HTTP_HOST", authority.whole)?;
-    }
-    for (field, value) in request.fields() {
-        if !field.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
-            report_dropped(
-                log::Level::Warn,
-                field,
-                "an HTTP field's name has letters, digits and '-' alone, or another could be taken for it",
-            );
-            continue;
-        }
-        if is_dropped(field) || (authority.is_some() && field.eq_ignore_ascii_case(b"host")) {
-            continue;
-        }
-        let plain =
-            field.eq_ignore_ascii_case(b"content-type") || field.eq_ignore_ascii_case(b"content-length");
-        if !plain && named_by_connection && !is_essential(field) && request.connection_names(field) {
-            continue;
-        }
-        name.clear();
-        if !plain {
-            name.extend_from_slice(b"HTTP_");
-        }
-        name.extend(field.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
-        collector.push(&name, value)?;
-    }
-    collector.finish();
-    Ok(())
-}
-
-/// Fields about the connection, and those that a client would pass for a proxy's.
-fn is_dropped(field: &[u8]) -> bool {
-    let is_proxys = field.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"));
-    is_proxys
-        || ["connection", "keep-alive", "te", "trailer", "upgrade", "proxy"]
-            .iter()
-            .any(|name| field.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-/// Fields for every recipient, which no client takes away by naming them in Connection (RFC 9110, section 7.6.1).
-fn is_essential(field: &[u8]) -> bool {
-    ["host", "authorization", "cookie", "transfer-encoding", "forwarded"]
-        .iter()
-        .any(|name| field.eq_ignore_ascii_case(name.as_bytes()))
-        || field.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
 /// A server's own name: a host without a port.

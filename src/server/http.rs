@@ -6,5 +6,5 @@
 mod environ;
 mod forwarded;
 
-pub use environ::{Link, ServerName, Site, SiteError};
+pub use environ::{Ends, ServerName, Site, SiteError};
 pub use forwarded::TrustedProxies;

@@ -17,7 +17,7 @@ const SOFTWARE: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
 
 /// The two ends of a connection; `None` over a unix socket, which has no addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct Ends {
     /// The client, or the proxy in front.
     pub peer: Option<SocketAddr>,
     /// This server.
@@ -61,25 +61,25 @@ impl Site {
     /// ```
     /// use gatewright::environ::Vars;
     /// use gatewright::proto::http::{Limits, Request};
-    /// use gatewright::server::http::{Link, Site};
+    /// use gatewright::server::http::{Ends, Site};
     ///
     /// let head = b"GET /caf%C3%A9?q=1 HTTP/1.1\r\nHost: example.com:8000\r\nX-A: 1\r\nX_A: 2\r\n\r\n";
     /// let request = Request::parse(head, &Limits::default())?;
-    /// let link = Link { peer: "192.0.2.7:4000".parse().ok(), local: "192.0.2.1:8000".parse().ok() };
+    /// let ends = Ends { peer: "192.0.2.7:4000".parse().ok(), local: "192.0.2.1:8000".parse().ok() };
     /// let mut vars = Vars::new();
-    /// Site::default().environ(&request, &link, &mut vars)?;
+    /// Site::default().environ(&request, &ends, &mut vars)?;
     /// assert_eq!(vars.get("PATH_INFO"), Some("/café".as_bytes()));
     /// assert_eq!(vars.get("SERVER_NAME"), Some(&b"example.com"[..]));
     /// assert_eq!(vars.get("HTTP_X_A"), Some(&b"1"[..]));
     /// # Ok::<(), gatewright::error::BoxError>(())
     /// ```
-    pub fn environ(&self, request: &Request<'_>, link: &Link, vars: &mut Vars) -> Result<(), Error> {
-        let client = self.trusted.client(request, link)?;
+    pub fn environ(&self, request: &Request<'_>, ends: &Ends, vars: &mut Vars) -> Result<(), Error> {
+        let client = self.trusted.client(request, ends)?;
         vars.set("GATEWAY_INTERFACE", "CGI/1.1");
         vars.set("SERVER_SOFTWARE", SOFTWARE);
-        vars.set("SERVER_NAME", self.name(request, link));
-        vars.set("SERVER_PORT", port(request, link, &client).to_string());
-        if let Some(local) = link.local {
+        vars.set("SERVER_NAME", self.name(request, ends));
+        vars.set("SERVER_PORT", port(request, ends, &client).to_string());
+        if let Some(local) = ends.local {
             vars.set("SERVER_ADDR", bare(local.ip()));
         }
         vars.set("SERVER_PROTOCOL", request.version.as_str());
@@ -101,14 +101,14 @@ impl Site {
         request.variables(vars)
     }
 
-    fn name<'a>(&'a self, request: &Request<'a>, link: &Link) -> Cow<'a, [u8]> {
+    fn name<'a>(&'a self, request: &Request<'a>, ends: &Ends) -> Cow<'a, [u8]> {
         if let Some(name) = &self.server_name {
             return Cow::Borrowed(name.0.as_bytes());
         }
         if let Some(asked) = request.authority().filter(|authority| !authority.host.is_empty()) {
             return Cow::Borrowed(name_of(&asked));
         }
-        match link.local.map(|local| local.ip().to_canonical()) {
+        match ends.local.map(|local| local.ip().to_canonical()) {
             Some(IpAddr::V6(address)) => Cow::Owned(format!("[{address}]").into_bytes()),
             Some(address) => Cow::Owned(address.to_string().into_bytes()),
             None => Cow::Borrowed(b"localhost"),
@@ -122,8 +122,8 @@ fn name_of<'h>(authority: &Authority<'h>) -> &'h [u8] {
     authority.whole.get(..authority.host.len() + brackets).unwrap_or(authority.host)
 }
 
-fn port(request: &Request<'_>, link: &Link, client: &Client) -> u16 {
-    match link.local {
+fn port(request: &Request<'_>, ends: &Ends, client: &Client) -> u16 {
+    match ends.local {
         Some(local) if !client.forwarded => local.port(),
         _ => {
             let asked = request.authority().and_then(|authority| authority.port);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::environ::{Link, SiteError};
+use super::environ::{Ends, SiteError};
 use crate::error::Error;
 use crate::proto::http::Request;
 use crate::server::Peers;
@@ -42,10 +42,10 @@ impl TrustedProxies {
     }
 
     /// The client of a request.
-    pub(super) fn client(&self, request: &Request<'_>, link: &Link) -> Result<Client, Error> {
+    pub(super) fn client(&self, request: &Request<'_>, ends: &Ends) -> Result<Client, Error> {
         let peer = Client {
-            address: link.peer.map(|peer| peer.ip()),
-            port: link.peer.map(|peer| peer.port()),
+            address: ends.peer.map(|peer| peer.ip()),
+            port: ends.peer.map(|peer| peer.port()),
             ..Client::default()
         };
         if !self.trusts(peer.address) {
@@ -265,8 +265,8 @@ mod tests {
         let head =
             format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n").replace("\r\n\r\n\r\n", "\r\n\r\n");
         let request = Request::parse(head.as_bytes(), &Limits::default()).unwrap();
-        let link = Link { peer: peer.parse().ok(), local: None };
-        TRUSTED.parse::<TrustedProxies>().unwrap().client(&request, &link)
+        let ends = Ends { peer: peer.parse().ok(), local: None };
+        TRUSTED.parse::<TrustedProxies>().unwrap().client(&request, &ends)
     }
 
     /// Its address and scheme, seen from a trusted proxy.

@@ -1,19 +1,19 @@
 use super::*;
 use crate::proto::http::Limits;
 
-fn link() -> Link {
-    Link { peer: "192.0.2.7:4000".parse().ok(), local: "192.0.2.1:8000".parse().ok() }
+fn ends() -> Ends {
+    Ends { peer: "192.0.2.7:4000".parse().ok(), local: "192.0.2.1:8000".parse().ok() }
 }
 
-fn environ_of(site: &Site, link: &Link, head: &str) -> Result<Vars, Error> {
+fn environ_of(site: &Site, ends: &Ends, head: &str) -> Result<Vars, Error> {
     let request = Request::parse(head.as_bytes(), &Limits::default()).unwrap();
     let mut vars = Vars::new();
-    site.environ(&request, link, &mut vars)?;
+    site.environ(&request, ends, &mut vars)?;
     Ok(vars)
 }
 
 fn environ(head: &str) -> Vars {
-    environ_of(&Site::default(), &link(), head).unwrap()
+    environ_of(&Site::default(), &ends(), head).unwrap()
 }
 
 /// The variables of a request with these fields, besides those that every request has.
@@ -91,24 +91,24 @@ fn the_authority_of_a_url_replaces_host() {
 
 #[test]
 fn the_servers_name_is_told_asked_or_its_address() {
-    let name = |site: &Site, link: &Link, host: &str| {
-        let vars = environ_of(site, link, &format!("GET / HTTP/1.0\r\n{host}\r\n")).unwrap();
+    let name = |site: &Site, ends: &Ends, host: &str| {
+        let vars = environ_of(site, ends, &format!("GET / HTTP/1.0\r\n{host}\r\n")).unwrap();
         get(&vars, "SERVER_NAME").to_owned()
     };
     let plain = Site::default();
     let told = Site { server_name: "www.example".parse().ok(), ..Site::default() };
-    let six = Link { local: "[2001:db8::1]:80".parse().ok(), ..Link::default() };
-    assert_eq!(name(&told, &link(), "Host: h:1\r\n"), "www.example");
-    assert_eq!(name(&plain, &link(), "Host: [::1]:1\r\n"), "[::1]");
-    assert_eq!(name(&plain, &link(), "Host:\r\n"), "192.0.2.1");
+    let six = Ends { local: "[2001:db8::1]:80".parse().ok(), ..Ends::default() };
+    assert_eq!(name(&told, &ends(), "Host: h:1\r\n"), "www.example");
+    assert_eq!(name(&plain, &ends(), "Host: [::1]:1\r\n"), "[::1]");
+    assert_eq!(name(&plain, &ends(), "Host:\r\n"), "192.0.2.1");
     assert_eq!(name(&plain, &six, ""), "[2001:db8::1]");
-    assert_eq!(name(&plain, &Link::default(), ""), "localhost");
+    assert_eq!(name(&plain, &Ends::default(), ""), "localhost");
 }
 
 #[test]
 fn a_unix_socket_has_no_addresses() {
     let head = "GET / HTTP/1.1\r\nHost: h:8080\r\n\r\n";
-    let vars = environ_of(&Site::default(), &Link::default(), head).unwrap();
+    let vars = environ_of(&Site::default(), &Ends::default(), head).unwrap();
     for name in ["REMOTE_ADDR", "REMOTE_PORT", "SERVER_ADDR"] {
         assert!(!vars.contains(name), "{name}");
     }
@@ -117,9 +117,9 @@ fn a_unix_socket_has_no_addresses() {
 
 #[test]
 fn addresses_have_no_brackets_and_no_zone() {
-    let link = Link { peer: "[fe80::1%3]:4000".parse().ok(), local: "[::ffff:192.0.2.1]:80".parse().ok() };
-    assert!(link.peer.is_some());
-    let vars = environ_of(&Site::default(), &link, "GET / HTTP/1.0\r\n\r\n").unwrap();
+    let ends = Ends { peer: "[fe80::1%3]:4000".parse().ok(), local: "[::ffff:192.0.2.1]:80".parse().ok() };
+    assert!(ends.peer.is_some());
+    let vars = environ_of(&Site::default(), &ends, "GET / HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!((get(&vars, "REMOTE_ADDR"), get(&vars, "SERVER_ADDR")), ("fe80::1", "192.0.2.1"));
     assert_eq!(get(&vars, "SERVER_NAME"), "192.0.2.1");
 }
@@ -129,13 +129,13 @@ fn a_trusted_proxy_says_who_the_client_is() {
     let site = Site { trusted: "192.0.2.7".parse().unwrap(), ..Site::default() };
     let forwarded = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https\r\n";
     let head = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{forwarded}\r\n");
-    let vars = environ_of(&site, &link(), &head).unwrap();
+    let vars = environ_of(&site, &ends(), &head).unwrap();
     assert_eq!((get(&vars, "REMOTE_ADDR"), get(&vars, "REMOTE_PORT")), ("198.51.100.1", "(absent)"));
     assert_eq!((get(&vars, "HTTPS"), get(&vars, "REQUEST_SCHEME")), ("on", "https"));
     assert_eq!(get(&vars, "SERVER_PORT"), "443");
     assert_eq!(get(&vars, "HTTP_X_FORWARDED_FOR"), "198.51.100.1");
     let head = format!("GET / HTTP/1.1\r\nHost: h:1\r\n{forwarded}X-Forwarded-Port: 8443\r\n\r\n");
-    assert_eq!(get(&environ_of(&site, &link(), &head).unwrap(), "SERVER_PORT"), "8443");
+    assert_eq!(get(&environ_of(&site, &ends(), &head).unwrap(), "SERVER_PORT"), "8443");
     // From anybody else the same fields change nothing.
     let vars = environ(&head);
     assert_eq!((get(&vars, "REMOTE_ADDR"), get(&vars, "SERVER_PORT")), ("192.0.2.7", "8000"));

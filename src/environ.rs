@@ -49,6 +49,9 @@ pub struct Environ<'r> {
     pub vars: Vars,
     /// `wsgi.input`: the request's body.
     pub input: Input<'r>,
+    /// The file that a FastCGI filter works on (FastCGI 1.0, section 6.4), to be read after the body; empty for other
+    /// roles.
+    pub data: Input<'r>,
     /// `wsgi.errors`: the log of the application.
     pub errors: Errors<'r>,
     /// The other `wsgi.*` values.
@@ -60,7 +63,7 @@ pub struct Environ<'r> {
 impl<'r> Environ<'r> {
     /// A request with these variables and streams, and the `wsgi.*` values of [`Wsgi::default`].
     pub fn new(vars: Vars, input: Input<'r>, errors: Errors<'r>) -> Self {
-        Self { vars, input, errors, wsgi: Wsgi::default(), abort: Abort::never() }
+        Self { vars, input, data: Input::Empty, errors, wsgi: Wsgi::default(), abort: Abort::never() }
     }
 
     /// The value of any variable, by its exact name.

@@ -102,6 +102,8 @@ mod streams;
 
 pub use attributes::{Attributes, OsEnviron};
 pub use base::{BaseHandler, Supply};
+#[cfg(unix)]
+pub(crate) use body::nameless_file;
 pub use cgi::{Cgi, CgiHandler, process_streams};
 pub use head::Head;
 pub use iis::{IisCgi, IisCgiHandler};

@@ -15,17 +15,20 @@
 mod accounts;
 mod address;
 mod allow;
-mod drain;
+mod clock;
+mod core;
 mod fcgi;
+mod gate;
 pub mod http;
 mod inherit;
+mod link;
 mod listen;
 mod notice;
-mod pool;
 mod privileges;
+mod ready;
 mod scgi;
 mod socket_file;
-mod wire;
+mod spool;
 
 use std::io;
 use std::sync::Arc;
@@ -55,7 +58,7 @@ pub enum Protocol {
     Scgi,
 }
 
-/// Limits, time-outs, and the web server in front.
+/// Limits, time-outs, and the web server in front. A limit or a time-out of 0 is none.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -73,18 +76,65 @@ pub struct Settings {
     /// Whether an answer may leave while its request's body still comes: for web servers and clients that send and
     /// receive at once; see [`Flow`](crate::handlers::Flow).
     pub full_duplex: bool,
-    /// Connections served at once, each by a thread; more wait to be accepted.
+    /// The roles that the application knows besides that of a responder (FastCGI 1.0, section 6); others are refused
+    /// with UNKNOWN_ROLE.
+    pub roles: Roles,
+    /// Connections at once; more wait to be accepted. The one that has been idle for the longest time is closed for
+    /// them, if there is an idle one.
     pub max_connections: usize,
-    /// Time for a peer to go on sending within a head.
+    /// Requests at once on one FastCGI connection; more are refused with OVERLOADED.
+    pub max_requests_per_connection: usize,
+    /// Workers at most: threads that run applications. There are as many as the machine has cores, and at least two, to
+    /// begin with; more come while these are held up, and go after ten seconds without work.
+    pub workers: usize,
+    /// Time for a whole head, from its first byte.
     pub head_timeout: Duration,
-    /// Time for a peer to go on sending within a body.
+    /// Time between two pieces of a body.
     pub body_timeout: Duration,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
+    /// Time between requests on a connection that is kept.
+    pub idle_timeout: Duration,
+    /// A peer that has ended its sending over TCP counts as gone when nothing was sent to it for so long.
+    pub half_close_grace: Duration,
     /// Time for requests under way when the server is stopped.
     pub drain_timeout: Duration,
     /// What is known of the web server in front.
     pub front: FrontSettings,
+    /// How threads wait for connections.
+    pub ready: ReadyModel,
+}
+
+/// FastCGI roles that an application knows besides that of a responder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// It answers whether a request is allowed: with status 200, and headers that start with `Variable-`, or with any
+    /// other answer.
+    pub authorizer: bool,
+    /// It makes its answer of a file that comes as [`Environ::data`](crate::environ::Environ::data).
+    pub filter: bool,
+}
+
+/// How threads wait for connections that are ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadyModel {
+    /// The platform's fastest: epoll on Linux.
+    #[default]
+    Native,
+    /// One thread that waits, through the `polling` crate, and a queue. It works on every Unix.
+    Portable,
+}
+
+impl Settings {
+    /// The limit of a body, as a number that can be compared with.
+    fn max_body_or_none(&self) -> u64 {
+        if self.max_body == 0 { u64::MAX } else { self.max_body }
+    }
+
+    fn max_head_or_none(&self) -> usize {
+        if self.max_head == 0 { usize::MAX } else { self.max_head }
+    }
 }
 
 impl Default for Settings {
@@ -96,21 +146,44 @@ impl Default for Settings {
             max_body: 1 << 30,
             body_gather: 64 << 10,
             full_duplex: false,
-            max_connections: 1024,
+            roles: Roles::default(),
+            max_connections: most_connections(),
+            max_requests_per_connection: 64,
+            workers: 64,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::ZERO,
+            half_close_grace: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
+            ready: ReadyModel::default(),
         }
     }
 }
+
+/// 10,000, or what the descriptor limit leaves.
+fn most_connections() -> usize {
+    const MOST: usize = 10_000;
+    /// For listeners, files, pipes.
+    const OTHERS: usize = 64;
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let limit = limit.map_or(MOST, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+    limit.saturating_sub(OTHERS).clamp(1, MOST)
+}
+
+/// How long a connection is read from and dropped before it is closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a new connection has for its first byte when the server ends.
+const FIRST: Duration = Duration::from_millis(500);
 
 /// A server: sockets, and the protocol that is spoken on them.
 #[derive(Debug)]
 pub struct Server {
     protocol: Protocol,
     listeners: Vec<Listener>,
+    clock: clock::Clock,
     /// Limits, time-outs, and the web server in front.
     pub settings: Settings,
 }
@@ -118,7 +191,7 @@ pub struct Server {
 impl Server {
     /// A server without sockets.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, listeners: Vec::new(), settings: Settings::default() }
+        Self { protocol, listeners: Vec::new(), clock: clock::Clock::real(), settings: Settings::default() }
     }
 
     /// Adds a listening socket, or several where the address stands for several; returns them for their description.
@@ -156,7 +229,7 @@ impl Server {
     /// # Errors
     /// The system gives no thread, or requests were still under way when [`Settings::drain_timeout`] was over.
     pub fn serve(self, app: Arc<dyn Application>, stop: &Stop) -> io::Result<()> {
-        pool::serve(self, app, stop)
+        core::serve(self, app, stop)
     }
 }
 
@@ -173,7 +246,7 @@ impl Server {
 /// assert!(stop.is_stopped());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<pool::Gate>);
+pub struct Stop(Arc<gate::Gate>);
 
 impl Stop {
     /// Not stopped yet.
@@ -199,7 +272,7 @@ fn attributes(settings: &Settings) -> Attributes<'static> {
 
 /// Whether the request's body may be that long.
 fn check_body(length: u64, settings: &Settings) -> Result<(), Error> {
-    if length <= settings.max_body {
+    if length <= settings.max_body_or_none() {
         return Ok(());
     }
     let message =
@@ -209,7 +282,7 @@ fn check_body(length: u64, settings: &Settings) -> Result<(), Error> {
 
 /// Whether the request's parameters may be that many.
 fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
-    if count <= settings.max_pairs {
+    if count <= settings.max_pairs || settings.max_pairs == 0 {
         return Ok(());
     }
     let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);

@@ -4,20 +4,6 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Whether the other end of a socket has gone for good, asked without waiting. End of file is not that: a peer may stop
-/// sending and still wait for its answer.
-pub(crate) fn peer_has_gone(socket: BorrowedFd<'_>) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut asked = [PollFd::new(socket, PollFlags::empty())];
-    match poll(&mut asked, PollTimeout::ZERO) {
-        Ok(1..) => asked
-            .iter()
-            .filter_map(PollFd::revents)
-            .any(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)),
-        _ => false,
-    }
-}
-
 /// A descriptor of our own for what an inherited number stands for, closed on exec as the inherited one is from now on.
 ///
 /// The number itself is not taken over: nobody can prove that nothing else in this process owns it.
@@ -43,6 +29,17 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Adds a socket to a poller; it is to be deleted before it is closed.
+pub(crate) fn watch(
+    poller: &polling::Poller,
+    socket: BorrowedFd<'_>,
+    interest: polling::Event,
+) -> io::Result<()> {
+    // SAFETY: a socket that is closed while it is registered is no matter of memory: the kernel forgets it, or an event
+    // arrives for a number that another descriptor has by then. Tokens of closed connections find nothing.
+    unsafe { poller.add(&socket, interest) }
 }
 
 /// Removes environment variables, so that no program started later gets them; does nothing, and says `false`, where

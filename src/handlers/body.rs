@@ -236,7 +236,7 @@ impl Spool {
 }
 
 /// A temporary file that vanishes with its last handle, and that nobody else can open.
-fn nameless_file() -> io::Result<File> {
+pub(crate) fn nameless_file() -> io::Result<File> {
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for _ in 0..8 {
         let random = std::hash::RandomState::new().build_hasher().finish();

@@ -41,7 +41,7 @@ pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -
 }
 
 fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams: Streams<'_>) -> Outcome {
-    let Streams { stdin, stdout, stderr, scratch, abort, role, stdin_ends } = streams;
+    let Streams { stdin, data, stdout, stderr, scratch, abort, role, stdin_ends } = streams;
     let attributes = handler.attributes();
     let flow = match (attributes.policy.is_safe(), attributes.full_duplex) {
         (false, _) => Flow::Unbuffered,
@@ -55,6 +55,9 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     vars.clear();
     let mut environ = Environ::new(vars, Input::Lent(&mut input), Errors::new(stderr));
     (environ.abort, environ.wsgi.role) = (abort, role);
+    if let Some(data) = data {
+        environ.data = Input::Lent(data);
+    }
     let head = &mut scratch.head;
     let ahead = flow == Flow::AnswerLast && stdin_ends;
     let mut reply =

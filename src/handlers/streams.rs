@@ -18,6 +18,8 @@ const KEPT: usize = 2 * GATHER;
 pub struct Streams<'a> {
     /// The request's body, as raw as it comes: the handler ends it at CONTENT_LENGTH.
     pub stdin: &'a mut (dyn BufRead + 'a),
+    /// A FastCGI filter's second input.
+    pub data: Option<&'a mut (dyn BufRead + 'a)>,
     /// The response.
     pub stdout: &'a mut (dyn Output + 'a),
     /// The application's own messages.
@@ -42,6 +44,7 @@ impl<'a> Streams<'a> {
     ) -> Self {
         Self {
             stdin,
+            data: None,
             stdout,
             stderr,
             scratch,
@@ -57,8 +60,9 @@ impl<'a> Streams<'a> {
     where
         'a: 'b,
     {
-        let Streams { stdin, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
-        Streams { stdin, stdout, stderr, scratch, abort, role, stdin_ends }
+        let Streams { stdin, data, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
+        let data = data.map(|data| data as &mut (dyn BufRead + 'b));
+        Streams { stdin, data, stdout, stderr, scratch, abort, role, stdin_ends }
     }
 }
 

@@ -1,101 +1,468 @@
-//! FastCGI: requests one after the other on a connection.
+//! FastCGI: any number of connections, on each any number of requests at the same time.
+//!
+//! A connection has one [`Intake`]: what has come in, under a lock that is held while bytes are read and decoded, never
+//! while anybody waits. Whoever hears of new bytes first takes them in: a worker, or an application that waits for its
+//! body. What comes for another request is put where that one finds it.
 
+mod body;
+mod feed;
+mod intake;
 mod outgoing;
-mod request;
 
 use std::cell::RefCell;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 
+use self::body::Body;
+pub(in crate::server) use self::intake::Request;
+use self::intake::{Fate, Intake, Place};
 use self::outgoing::Outgoing;
-use self::request::{Incoming, Request};
+use super::core::{Job, Session, Worker, lock};
+use super::link::{Link, Received, Wait};
 use super::notice::Notice;
-use super::pool::Shared;
-use super::wire::close_gently;
-use super::{Settings, Stream, attributes};
+use super::ready::Event;
+use super::{LINGER, Settings, attributes};
 use crate::app::refusal;
-use crate::environ::{Abort, Vars};
+use crate::environ::{Abort, Role, Vars};
 use crate::error::BoxError;
 use crate::handlers::{
     Attributes, BaseCgiHandler, BaseHandler, End, Flow, Outcome, Output, Scratch, Streams,
 };
-use crate::sys::peer_has_gone;
 
-/// Serves a connection to its end.
-pub(super) fn serve(stream: &Stream, shared: &Shared) {
-    static CLOSED: Notice = Notice::new();
-    if stream.set_write_timeout(Some(shared.settings.write_timeout)).is_err() {
-        return;
+/// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
+const MOST_ASIDE: usize = 256 * 1024;
+
+/// Unread input that is dropped before a connection is closed.
+const MOST_DROPPED: usize = 16 << 20;
+
+/// One connection.
+pub(in crate::server) struct Connection {
+    link: Link,
+    intake: Mutex<Intake>,
+    /// The intake has something new for those who wait for it.
+    changed: Condvar,
+    out: Mutex<Out>,
+    /// Whether `out` has records that wait for room.
+    has_rest: AtomicBool,
+}
+
+/// The writing side: whoever has it writes whole records.
+#[derive(Default)]
+struct Out {
+    /// What there was no room for, and nobody waits to send.
+    rest: Vec<u8>,
+    /// How the connection broke: what follows a lost piece would be read as something else.
+    broken: Option<io::ErrorKind>,
+}
+
+/// What is to be done after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The connection waits for the next request, or is closed.
+    Nothing,
+    /// More may be there already.
+    Read,
+}
+
+impl Session for Connection {
+    fn link(&self) -> &Link {
+        &self.link
     }
-    let outgoing = RefCell::new(Outgoing::new(stream));
-    let mut incoming = Incoming::new(stream, shared, &outgoing);
-    match serve_requests(&mut incoming, &outgoing, stream, shared) {
-        // A broken answer ends in what is no record. A reset besides would eat what explains it.
-        Ok(_) => close_gently(stream),
-        Err(error) => {
-            // A peer that vanishes is no news; one that breaks the protocol is.
-            if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() == io::ErrorKind::TimedOut) {
-                CLOSED.warn(format_args!("fcgi: connection closed: {error}"));
-            }
-            close_gently(stream);
-        }
+
+    fn turn(self: Arc<Self>, worker: &mut Worker<'_>, event: Event) {
+        self.drive(None, worker, event);
     }
 }
 
-fn serve_requests<'s>(
-    incoming: &mut Incoming<'s>,
-    outgoing: &'s RefCell<Outgoing<'s>>,
-    stream: &'s Stream,
-    shared: &'s Shared,
-) -> Result<End, BoxError> {
-    let mut scratch = Scratch::new();
-    while let Some(Request { id, keep_conn, vars, error }) = incoming.next_request()? {
-        outgoing.borrow_mut().begin(id);
+impl Connection {
+    pub(super) fn new(link: Link) -> Self {
+        let intake = Mutex::new(Intake::new(link.core.settings.max_requests_per_connection));
+        Self {
+            link,
+            intake,
+            changed: Condvar::new(),
+            out: Mutex::default(),
+            has_rest: AtomicBool::new(false),
+        }
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.link.core.settings
+    }
+
+    /// Serves a request that a worker has found and could not serve itself.
+    pub(super) fn run(self: Arc<Self>, request: Request, worker: &mut Worker<'_>) {
+        self.drive(Some(request), worker, Event::default());
+    }
+
+    /// Reads, and serves what is ready, until there is nothing to do.
+    fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
+        loop {
+            let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
+            if self.serve(request, worker) == After::Nothing {
+                return;
+            }
+            event = Event::default();
+        }
+    }
+
+    /// Reads what is there. One request that may start is for the caller; others find their own workers.
+    fn read(self: &Arc<Self>, worker: &mut Worker<'_>, event: Event) -> Option<Request> {
+        if self.has_rest.load(Ordering::Acquire) {
+            self.send_rest();
+        }
+        let mut ready = std::mem::take(&mut worker.ready);
+        let asked = self.read_into(&mut ready, worker, event);
+        if asked {
+            self.send_aside();
+        }
+        let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
+        for request in ready.drain(..) {
+            self.link.core.push(Job::Run(Arc::clone(self), Box::new(request)));
+        }
+        worker.ready = ready;
+        first
+    }
+
+    /// Reads what is there; says whether there are records to send for it.
+    fn read_into(self: &Arc<Self>, ready: &mut Vec<Request>, worker: &mut Worker<'_>, event: Event) -> bool {
+        let mut intake = lock(&self.intake);
+        match intake.fate {
+            Fate::Open => {}
+            Fate::Lingering => {
+                self.linger(intake);
+                return false;
+            }
+            Fate::Closed => return false,
+        }
+        if self.link.has_expired(Wait::Output) {
+            self.close(intake, Fate::Closed);
+            return false;
+        }
+        if self.link.has_expired(Wait::Parked) {
+            self.end_waiting(intake);
+            return false;
+        }
+        if intake.poller {
+            // The application's thread hears of the same, and reads.
+            return false;
+        }
+        while !intake.deaf {
+            intake.more = intake.is_full();
+            if intake.more {
+                break;
+            }
+            match self.link.receive(&mut worker.block) {
+                Ok(Received::Some(count)) => {
+                    let bytes = worker.block.get(..count).unwrap_or_default();
+                    let place = &mut Place {
+                        settings: self.settings(),
+                        spares: &mut worker.spares,
+                        ready: &mut *ready,
+                        mine: None,
+                    };
+                    if let Err(error) = intake.take_in(bytes, place) {
+                        refuse(&mut intake, &error);
+                    }
+                    if count < worker.block.len() && !event.ended {
+                        break;
+                    }
+                }
+                Ok(Received::Nothing) => break,
+                Ok(Received::End) => {
+                    if let Err(error) = intake.end_of_input() {
+                        refuse(&mut intake, &error);
+                    }
+                    self.link.note_half_close();
+                }
+                Err(_) => intake.break_off(),
+            }
+        }
+        self.tell(&intake);
+        let asked = !intake.aside.is_empty();
+        // A new connection whose only request is whole need not be registered: most are closed after it.
+        let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
+        let park = !alone || self.link.is_in_set();
+        self.settle(intake, park) && asked
+    }
+
+    /// Decides about the connection after something has changed: it is closed, or it waits. `true` when it stays open.
+    fn settle(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>, park: bool) -> bool {
+        if let Some(fate) = intake.ends(&self.link, self.has_rest.load(Ordering::Acquire)) {
+            self.close(intake, fate);
+            return false;
+        }
+        let deadline = intake.deadline(&self.link);
+        self.link.set_deadline(Wait::Parked, deadline);
+        self.link.set_idle(intake.is_idle());
+        if park && !intake.deaf && self.link.park(self).is_err() {
+            // Nobody would ever hear of it again.
+            self.close(intake, Fate::Closed);
+            return false;
+        }
+        true
+    }
+
+    /// What a parked connection waited for has not come in time.
+    fn end_waiting(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>) {
+        if intake.is_between_requests() {
+            return self.close(intake, Fate::Closed);
+        }
+        refuse(&mut intake, &"the peer stopped sending".into());
+        self.tell(&intake);
+        self.settle(intake, false);
+    }
+
+    /// Closes the connection, at once or after what the peer still sends was read and dropped: a close with unread
+    /// input would reset it, and take the answer with it.
+    fn close(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>, fate: Fate) {
+        intake.break_off();
+        self.tell(&intake);
+        if !intake.feeds.is_empty() {
+            // Threads hold it that serve those requests, and may wait for it.
+            let _ = self.link.stream.shutdown(Shutdown::Both);
+        }
+        if fate == Fate::Lingering && self.link.stream.shutdown(Shutdown::Write).is_ok() {
+            intake.fate = Fate::Lingering;
+            self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
+            return self.linger(intake);
+        }
+        self.leave(intake);
+    }
+
+    fn leave(&self, mut intake: MutexGuard<'_, Intake>) {
+        intake.fate = Fate::Closed;
+        drop(intake);
+        self.link.leave();
+    }
+
+    /// Reads and drops what a peer still sends, until it ends or the time is over.
+    fn linger(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>) {
+        let mut block = [0; 8192];
+        while !self.link.has_expired(Wait::Parked) && intake.dropped < MOST_DROPPED {
+            match self.link.receive(&mut block) {
+                Ok(Received::Some(count)) => intake.dropped += count,
+                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
+                _ => break,
+            }
+        }
+        self.leave(intake);
+    }
+
+    /// Runs the application for one request.
+    fn serve(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> After {
+        let Request { id, role, vars, error, gathered, .. } = request;
+        let outgoing = RefCell::new(Outgoing::new(self, id, std::mem::take(&mut worker.buffer)));
+        let block = std::mem::take(&mut worker.block);
         let handler = Handler {
-            stream,
-            settings: &shared.settings,
+            connection: self,
+            role,
             vars,
-            incoming: RefCell::new(&mut *incoming),
-            outgoing,
-            scratch: RefCell::new(std::mem::take(&mut scratch)),
+            body: RefCell::new(Body::stdin(self, id, gathered, block, &outgoing)),
+            data: RefCell::new(Body::data(self, id, &outgoing)),
+            outgoing: &outgoing,
+            scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
         };
         let outcome = match error {
             Some(error) => handler.run(&refusal(error)),
-            None => handler.run(&shared.app),
+            None => handler.run(&self.link.core.app),
         };
-        scratch = handler.scratch.into_inner();
-        let aborted = incoming.is_aborted();
-        if outcome.end != End::Answered && !aborted {
-            return Ok(outcome.end);
+        let Handler { vars, body, data, scratch, .. } = handler;
+        drop(data);
+        worker.scratch = scratch.into_inner();
+        worker.spares.give_vars(vars);
+        let (gathered, block) = body.into_inner().into_memory();
+        worker.spares.give_bytes(gathered);
+        worker.block = block;
+        worker.buffer = outgoing.into_inner().into_buffer();
+        self.conclude(id, &outcome)
+    }
+
+    /// A request is over: the connection goes on, or is closed.
+    fn conclude(self: &Arc<Self>, id: u16, outcome: &Outcome) -> After {
+        let mut intake = lock(&self.intake);
+        // It is still there if no END_REQUEST went out: unless the web server gave the request up, nothing that is sent
+        // now would be understood.
+        match intake.forget(id) {
+            None => intake.answered(),
+            Some(false) if outcome.end != End::Answered => {
+                self.close(intake, Fate::Lingering);
+                return After::Nothing;
+            }
+            Some(_) => {}
         }
-        if !keep_conn {
-            // What is left of the body is dropped with the connection, within bounds.
-            break;
+        if intake.fate != Fate::Open {
+            return After::Nothing;
         }
-        incoming.finish_request()?;
-        if shared.drain.has_begun() && !incoming.has_begun() {
-            break;
+        if !intake.deaf && !intake.poller && (intake.more || self.link.core.is_draining()) {
+            return After::Read;
+        }
+        let park = !self.link.is_in_set();
+        self.settle(intake, park);
+        After::Nothing
+    }
+
+    /// Sends the records of a request's answer, whole, waiting for room if need be. With `last`, the request is over
+    /// with them, its id may be used again, and what finds no room is sent later.
+    fn send(self: &Arc<Self>, id: u16, pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
+        let mut out = lock(&self.out);
+        if let Some(kind) = out.broken {
+            return Err(kind.into());
+        }
+        {
+            let mut intake = lock(&self.intake);
+            if intake.is_aborted(id) {
+                return Err(given_up());
+            }
+            out.rest.append(&mut intake.aside);
+            if last {
+                intake.finish(id);
+            }
+        }
+        let result = self.put(&mut out, pieces, last);
+        out.broken = result.as_ref().err().map(io::Error::kind);
+        drop(out);
+        self.link.note_output();
+        self.send_aside();
+        result
+    }
+
+    fn put(self: &Arc<Self>, out: &mut Out, mut pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
+        if !out.rest.is_empty() {
+            let mut rest = std::mem::take(&mut out.rest);
+            let result = self.link.send_all(self, &mut [IoSlice::new(&rest)]);
+            rest.clear();
+            out.rest = rest;
+            self.has_rest.store(false, Ordering::Release);
+            self.link.set_deadline(Wait::Output, None);
+            result?;
+        }
+        if !last {
+            return self.link.send_all(self, pieces);
+        }
+        let sent = self.link.send_now(pieces)?;
+        IoSlice::advance_slices(&mut pieces, sent);
+        if !pieces.is_empty() {
+            pieces.iter().for_each(|piece| out.rest.extend_from_slice(piece));
+            self.wait_for_room(out)?;
+        }
+        Ok(())
+    }
+
+    /// The rest of the records is sent when there is room, by whoever hears of it.
+    fn wait_for_room(self: &Arc<Self>, out: &Out) -> io::Result<()> {
+        self.has_rest.store(true, Ordering::Release);
+        if out.rest.len() > MOST_ASIDE {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
+        }
+        self.link.set_deadline(Wait::Output, self.link.core.clock.after(self.settings().write_timeout));
+        self.link.want_room(self, true)
+    }
+
+    /// Sends records that belong to no answer under way, unless somebody is writing: that one does it afterwards.
+    fn send_aside(self: &Arc<Self>) {
+        while !lock(&self.intake).aside.is_empty() {
+            let mut out = match self.out.try_lock() {
+                Ok(out) => out,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            out.rest.append(&mut lock(&self.intake).aside);
+            self.send_what_fits(&mut out);
         }
     }
-    Ok(End::Answered)
+
+    /// There may be room again.
+    fn send_rest(self: &Arc<Self>) {
+        if let Ok(mut out) = self.out.try_lock() {
+            self.send_what_fits(&mut out);
+        }
+    }
+
+    fn send_what_fits(self: &Arc<Self>, out: &mut Out) {
+        let result = match out.broken {
+            Some(kind) => Err(kind.into()),
+            None => self.link.send_now(&mut [IoSlice::new(&out.rest)]).and_then(|sent| {
+                out.rest.drain(..sent);
+                match out.rest.is_empty() {
+                    false => self.wait_for_room(out),
+                    true if self.has_rest.swap(false, Ordering::AcqRel) => {
+                        self.link.set_deadline(Wait::Output, None);
+                        self.link.want_room(self, false)
+                    }
+                    true => Ok(()),
+                }
+            }),
+        };
+        if let Err(error) = result {
+            out.broken = Some(error.kind());
+            out.rest.clear();
+            self.has_rest.store(false, Ordering::Release);
+            lock(&self.intake).break_off();
+        }
+    }
+}
+
+impl Connection {
+    /// Those who wait for the intake look at it again.
+    fn tell(&self, intake: &Intake) {
+        // A call for nobody would be a system call all the same.
+        if intake.waiters > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Whether other requests are under way besides the one who asks.
+    fn is_shared(&self) -> bool {
+        lock(&self.intake).feeds.len() > 1
+    }
+
+    /// Whether the web server has given the request up.
+    fn is_given_up(self: &Arc<Self>, id: u16) -> bool {
+        // From now on somebody hears of it.
+        let deaf = self.link.enter_set(self).is_err();
+        deaf || self.link.is_gone() || lock(&self.intake).is_aborted(id)
+    }
+}
+
+/// What came in breaks the protocol, or did not come: nothing more is read, and who waits for input learns of it.
+fn refuse(intake: &mut Intake, error: &BoxError) {
+    static CLOSED: Notice = Notice::new();
+    CLOSED.warn(format_args!("fcgi: connection closed: {error}"));
+    intake.break_off();
+}
+
+/// What reading and writing say once the web server has given the request up.
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the web server gave the request up")
 }
 
 /// The rung of the ladder that one FastCGI request is.
-struct Handler<'c, 's> {
-    stream: &'s Stream,
-    settings: &'s Settings,
+struct Handler<'h, 'c> {
+    connection: &'c Arc<Connection>,
+    role: Role,
     vars: Vars,
-    incoming: RefCell<&'c mut Incoming<'s>>,
-    outgoing: &'s RefCell<Outgoing<'s>>,
+    body: RefCell<Body<'h, 'c>>,
+    data: RefCell<Body<'h, 'c>>,
+    outgoing: &'h RefCell<Outgoing<'c>>,
     scratch: RefCell<Scratch>,
 }
 
 impl BaseCgiHandler for Handler<'_, '_> {
     fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        let (incoming, scratch) = (&mut **self.incoming.borrow_mut(), &mut *self.scratch.borrow_mut());
-        let gone = || peer_has_gone(self.stream.as_fd());
+        let (body, data) = (&mut *self.body.borrow_mut(), &mut *self.data.borrow_mut());
+        let scratch = &mut *self.scratch.borrow_mut();
+        let id = self.outgoing.borrow().id();
+        let gone = || self.connection.is_given_up(id);
         let (mut answer, mut errors) = (Answer(self.outgoing), Messages(self.outgoing));
-        with(Streams::new(incoming, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone)));
+        let mut streams = Streams::new(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
+        streams.role = self.role;
+        if self.role == Role::Filter {
+            streams.data = Some(data);
+        }
+        with(streams);
     }
 
     fn base_env(&self) -> &Vars {
@@ -103,13 +470,14 @@ impl BaseCgiHandler for Handler<'_, '_> {
     }
 
     fn preset(&self) -> Attributes<'static> {
-        attributes(self.settings)
+        attributes(self.connection.settings())
     }
 }
 
 impl BaseHandler for Handler<'_, '_> {
     fn attributes(&self) -> Attributes<'_> {
-        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+        let settings = self.connection.settings();
+        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
     }
 }
 

@@ -1,93 +1,371 @@
 //! SCGI: one request a connection.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::core::{Job, Serve, Session, Spares, Worker, lock};
+use super::link::{Link, Received, Wait};
 use super::notice::Notice;
-use super::pool::Shared;
-use super::wire::{Incoming, Patience, close_broken, close_gently, send};
-use super::{Settings, Stream, attributes, body_too_short, check_body, check_pairs, set_method};
+use super::ready::Event;
+use super::{FIRST, LINGER, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
 use crate::app::refusal;
 use crate::environ::{Abort, Collector, Environ, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, plain_streams};
-use crate::proto::scgi::{EndOfInput, HeadDecoder, Pairs, check};
-use crate::sys::peer_has_gone;
+use crate::proto::scgi::{HeadDecoder, Pairs, check};
 
-/// Serves the one request of a connection.
-pub(super) fn serve(stream: &Stream, shared: &Shared) {
-    static REFUSED: Notice = Notice::new();
-    if stream.set_write_timeout(Some(shared.settings.write_timeout)).is_err() {
-        return;
-    }
-    let mut incoming = Incoming::new(stream, shared);
-    let request = match read_head(&mut incoming, &shared.settings) {
-        Ok(None) => return,
-        Ok(Some(request)) => request,
-        Err(error) => {
-            REFUSED.warn(format_args!("scgi: connection closed: {error}"));
-            return close_gently(stream);
-        }
-    };
-    let mut body = Body { incoming, gathered: Vec::new(), at: 0, ended: false };
-    let refused = match request.error {
-        None => body.gather(request.length, &shared.settings).err(),
-        error => error,
-    };
-    let handler = Handler {
-        stream,
-        settings: &shared.settings,
-        refused: refused.is_some(),
-        vars: request.vars,
-        body: RefCell::new(body),
-        scratch: RefCell::default(),
-    };
-    let outcome = match refused {
-        Some(error) => handler.run(&refusal(error)),
-        None => handler.run(&shared.app),
-    };
-    match outcome.end {
-        End::Answered => close_gently(stream),
-        _ => close_broken(stream),
-    }
+/// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
+const MOST_REST: usize = 64 * 1024;
+
+/// Unread input that is dropped before a connection is closed.
+const MOST_DROPPED: usize = 16 << 20;
+
+/// The size of one read.
+const BLOCK: usize = 64 * 1024;
+
+/// One connection.
+pub(in crate::server) struct Connection {
+    link: Link,
+    stage: Mutex<Stage>,
+    /// Something was received.
+    begun: AtomicBool,
+}
+
+/// How far it has come.
+enum Stage {
+    Head(HeadDecoder, Vec<u8>),
+    /// A small body is gathered.
+    Body(Request),
+    /// The request waits for a worker.
+    Whole(Request),
+    /// A worker has it.
+    Running,
+    /// The end of the answer waits for room.
+    Sending(Vec<u8>),
+    /// Answered; what the peer still sends is read and dropped, so much until now.
+    Lingering(usize),
+    Closed,
 }
 
 struct Request {
     vars: Vars,
     length: u64,
     error: Option<Error>,
+    /// Body bytes that came before the application was called.
+    gathered: Vec<u8>,
+    /// Whether the peer has ended its sending.
+    ended: bool,
 }
 
-/// Reads the netstring; `None` when the peer left without a byte. An error means that no answer can be framed.
-fn read_head(
-    incoming: &mut Incoming<'_>,
-    settings: &Settings,
-) -> Result<Option<Request>, crate::error::BoxError> {
-    let mut decoder = HeadDecoder::new(settings.max_head);
-    let mut head = Vec::new();
-    let mut patience = Patience::Idle;
-    loop {
-        let mut input = incoming.bytes();
-        let before = input.len();
-        let whole = decoder.decode(&mut input, &mut head)?;
-        let used = before - input.len();
-        incoming.consume(used);
-        if whole {
-            return Ok(Some(read_pairs(&head, settings)));
+impl Request {
+    /// How many bytes of the body are wanted before the application is called.
+    fn wanted(&self, settings: &Settings) -> usize {
+        match usize::try_from(self.length) {
+            Ok(length) if length <= settings.body_gather && self.error.is_none() => length,
+            _ => 0,
         }
-        if !incoming.read_more(patience)? {
-            return match decoder.end_of_input()? {
-                EndOfInput::Empty | EndOfInput::Whole => Ok(None),
-            };
-        }
-        patience = Patience::Head;
+    }
+
+    /// Whether all of the body is here, and no more than that.
+    fn is_exact(&self) -> bool {
+        self.gathered.len() as u64 == self.length
     }
 }
 
+impl Session for Connection {
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn turn(self: Arc<Self>, worker: &mut Worker<'_>, event: Event) {
+        if let Some(request) = self.read(worker, event) {
+            if worker.may_run {
+                return self.run(request, worker);
+            }
+            *lock(&self.stage) = Stage::Whole(request);
+            let core = Arc::clone(&self.link.core);
+            core.push(Job::Serve(self));
+        }
+    }
+}
+
+impl Serve for Connection {
+    fn serve(self: Arc<Self>, worker: &mut Worker<'_>) {
+        let mut stage = lock(&self.stage);
+        if let Stage::Whole(request) = std::mem::replace(&mut *stage, Stage::Running) {
+            drop(stage);
+            self.run(request, worker);
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(link: Link) -> Self {
+        let decoder = HeadDecoder::new(link.core.settings.max_head_or_none());
+        Self { link, stage: Mutex::new(Stage::Head(decoder, Vec::new())), begun: AtomicBool::new(false) }
+    }
+
+    /// Reads what is there; gives the request once it may start.
+    fn read(self: &Arc<Self>, worker: &mut Worker<'_>, event: Event) -> Option<Request> {
+        let mut stage = lock(&self.stage);
+        match &mut *stage {
+            Stage::Head(..) | Stage::Body(_) => {}
+            Stage::Sending(_) => {
+                self.send_rest(stage);
+                return None;
+            }
+            Stage::Lingering(_) => {
+                self.linger(stage);
+                return None;
+            }
+            // The event itself was noted.
+            Stage::Whole(_) | Stage::Running => {
+                let _ = self.link.park(self);
+                return None;
+            }
+            Stage::Closed => return None,
+        }
+        if self.link.has_expired(Wait::Parked) {
+            if self.begun.load(Ordering::Relaxed) {
+                refuse(&"the peer stopped sending".into());
+                self.shut(stage);
+            } else {
+                self.leave(stage);
+            }
+            return None;
+        }
+        loop {
+            match self.link.receive(&mut worker.block) {
+                Ok(Received::Some(count)) => {
+                    if !self.begun.swap(true, Ordering::Relaxed) {
+                        let until = self.link.core.clock.after(self.link.core.settings.head_timeout);
+                        self.link.set_deadline(Wait::Parked, until);
+                    }
+                    let mut bytes = worker.block.get(..count).unwrap_or_default();
+                    if let Err(error) = self.take_in(&mut stage, &mut bytes, &mut worker.spares) {
+                        refuse(&error);
+                        self.shut(stage);
+                        return None;
+                    }
+                    if let Some(request) = self.startable(&mut stage, bytes) {
+                        self.link.set_deadline(Wait::Parked, None);
+                        return Some(request);
+                    }
+                    if count < worker.block.len() && !event.ended {
+                        break;
+                    }
+                }
+                Ok(Received::Nothing) => break,
+                Ok(Received::End) => return self.end_of_input(stage),
+                Err(_) => {
+                    self.leave(stage);
+                    return None;
+                }
+            }
+        }
+        self.wait(stage);
+        None
+    }
+
+    /// Takes in bytes of the head, or of a body that is gathered; leaves the others.
+    fn take_in(&self, stage: &mut Stage, bytes: &mut &[u8], spares: &mut Spares) -> Result<(), BoxError> {
+        let settings = &self.link.core.settings;
+        if let Stage::Head(decoder, head) = stage {
+            if head.capacity() == 0 {
+                *head = spares.take_bytes();
+            }
+            if !decoder.decode(bytes, head)? {
+                return Ok(());
+            }
+            let request = read_pairs(head, settings, spares.take_vars());
+            spares.give_bytes(std::mem::take(head));
+            *stage = Stage::Body(request);
+        }
+        if let Stage::Body(request) = stage {
+            let missing = request.wanted(settings).saturating_sub(request.gathered.len());
+            let (taken, left) = bytes.split_at_checked(missing).unwrap_or((*bytes, &[]));
+            request.gathered.extend_from_slice(taken);
+            *bytes = left;
+        }
+        Ok(())
+    }
+
+    /// The request, if it may start; `surplus` has come behind what was waited for.
+    fn startable(&self, stage: &mut Stage, surplus: &[u8]) -> Option<Request> {
+        let settings = &self.link.core.settings;
+        if !matches!(&*stage, Stage::Body(request) if request.gathered.len() >= request.wanted(settings)) {
+            return None;
+        }
+        match std::mem::replace(stage, Stage::Running) {
+            Stage::Body(mut request) => {
+                request.gathered.extend_from_slice(surplus);
+                Some(request)
+            }
+            _ => None,
+        }
+    }
+
+    /// The peer has ended its sending: what is not whole never will be.
+    fn end_of_input(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) -> Option<Request> {
+        match std::mem::replace(&mut *stage, Stage::Running) {
+            Stage::Body(mut request) => {
+                request.ended = true;
+                request.error = Some(body_too_short(request.gathered.len()));
+                Some(request)
+            }
+            Stage::Head(decoder, _) => {
+                if let Err(error) = decoder.end_of_input() {
+                    refuse(&error.into());
+                }
+                self.leave(stage);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The connection waits for more.
+    fn wait(self: &Arc<Self>, stage: MutexGuard<'_, Stage>) {
+        let core = &self.link.core;
+        let begun = self.begun.load(Ordering::Relaxed);
+        if !begun && self.link.is_evicted() {
+            return self.leave(stage);
+        }
+        match &*stage {
+            Stage::Body(_) => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.body_timeout));
+            }
+            _ if !begun && core.is_draining() => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
+            }
+            // A connection without a request is as good as none; it has the time of a head.
+            _ if !begun && self.link.token().is_none() => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.idle_timeout));
+            }
+            _ => {}
+        }
+        self.link.set_idle(!begun);
+        if self.link.park(self).is_err() {
+            self.leave(stage);
+        }
+    }
+
+    fn leave(&self, mut stage: MutexGuard<'_, Stage>) {
+        *stage = Stage::Closed;
+        drop(stage);
+        self.link.leave();
+    }
+
+    /// Closes the connection once the peer has no more to say: a close with unread input would reset it, and take the
+    /// answer with it.
+    fn shut(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) {
+        if self.link.stream.shutdown(Shutdown::Write).is_err() {
+            return self.leave(stage);
+        }
+        *stage = Stage::Lingering(0);
+        self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
+        self.linger(stage);
+    }
+
+    fn linger(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) {
+        let mut block = [0; 8192];
+        while let Stage::Lingering(dropped) = &mut *stage
+            && *dropped < MOST_DROPPED
+            && !self.link.has_expired(Wait::Parked)
+        {
+            match self.link.receive(&mut block) {
+                Ok(Received::Some(count)) => *dropped += count,
+                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
+                _ => break,
+            }
+        }
+        self.leave(stage);
+    }
+
+    /// There may be room for the end of the answer.
+    fn send_rest(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) {
+        let Stage::Sending(rest) = &mut *stage else { return };
+        let result = match self.link.has_expired(Wait::Output) {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => self.link.send_now(&[IoSlice::new(rest)]).inspect(|sent| drop(rest.drain(..*sent))),
+        };
+        match result {
+            Ok(_) if rest.is_empty() => {
+                self.link.set_deadline(Wait::Output, None);
+                let _ = self.link.want_room(self, false);
+                self.shut(stage);
+            }
+            Ok(_) => {
+                let _ = self.link.park(self);
+            }
+            Err(_) => {
+                self.link.reset_on_close();
+                self.leave(stage);
+            }
+        }
+    }
+
+    /// Runs the application.
+    fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) {
+        let exact = request.is_exact();
+        let Request { vars, length: _, error, gathered, ended } = request;
+        if !exact && self.link.enter_set(self).is_err() {
+            return self.leave(lock(&self.stage));
+        }
+        let refused = error.is_some();
+        let block = std::mem::take(&mut worker.block);
+        let body = Body { connection: self, gathered, at: 0, block, start: 0, end: 0, ended: ended || exact };
+        let handler = Handler {
+            connection: self,
+            refused,
+            vars,
+            body: RefCell::new(body),
+            rest: RefCell::default(),
+            scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
+        };
+        let outcome = match error {
+            Some(error) => handler.run(&refusal(error)),
+            None => handler.run(&self.link.core.app),
+        };
+        let Handler { vars, body, rest, scratch, .. } = handler;
+        worker.scratch = scratch.into_inner();
+        worker.spares.give_vars(vars);
+        let body = body.into_inner();
+        worker.spares.give_bytes(body.gathered);
+        worker.block = body.block;
+        worker.block.resize(BLOCK, 0);
+        let (mut stage, rest) = (lock(&self.stage), rest.into_inner());
+        match outcome.end {
+            End::Answered if rest.is_empty() && exact => self.leave(stage),
+            End::Answered if rest.is_empty() => self.shut(stage),
+            End::Answered => {
+                let most = self.link.core.settings.write_timeout;
+                *stage = Stage::Sending(rest);
+                self.link.set_deadline(Wait::Output, self.link.core.clock.after(most));
+                if self.link.want_room(self, true).is_err() {
+                    self.leave(stage);
+                }
+            }
+            _ => {
+                self.link.reset_on_close();
+                self.leave(stage);
+            }
+        }
+    }
+}
+
+/// What came in is no request, and no answer could be framed.
+fn refuse(error: &BoxError) {
+    static REFUSED: Notice = Notice::new();
+    REFUSED.warn(format_args!("scgi: connection closed: {error}"));
+}
+
 /// Turns a whole head into variables; what is wrong with it is answered.
-fn read_pairs(head: &[u8], settings: &Settings) -> Request {
-    let mut request = Request { vars: Vars::new(), length: 0, error: None };
+fn read_pairs(head: &[u8], settings: &Settings, vars: Vars) -> Request {
+    let mut request = Request { vars, length: 0, error: None, gathered: Vec::new(), ended: false };
     request.error = (|| {
         request.length = check(head)?;
         check_body(request.length, settings)?;
@@ -108,33 +386,37 @@ fn read_pairs(head: &[u8], settings: &Settings) -> Request {
 }
 
 /// The body: what was gathered before the start, then the connection.
-struct Body<'s> {
-    incoming: Incoming<'s>,
+struct Body<'c> {
+    connection: &'c Arc<Connection>,
     gathered: Vec<u8>,
     at: usize,
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
     ended: bool,
 }
 
 impl Body<'_> {
-    /// Reads a small body whole, so that the application need not wait for it, and a short one can be refused.
-    fn gather(&mut self, length: u64, settings: &Settings) -> Result<(), Error> {
-        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= settings.body_gather)
-        else {
-            return Ok(());
-        };
-        while self.gathered.len() < length {
-            let wanted = length - self.gathered.len();
-            let available = self.incoming.bytes();
-            let taken = available.get(..wanted).unwrap_or(available);
-            let count = taken.len();
-            self.gathered.extend_from_slice(taken);
-            self.incoming.consume(count);
-            if count == 0 && !self.incoming.read_more(Patience::Body).unwrap_or(false) {
-                return Err(body_too_short(self.gathered.len()));
+    fn receive(&mut self) -> io::Result<()> {
+        let link = &self.connection.link;
+        self.block.resize(BLOCK, 0);
+        (self.start, self.end) = (0, 0);
+        loop {
+            match link.receive(&mut self.block)? {
+                Received::Some(count) => {
+                    self.end = count;
+                    return Ok(());
+                }
+                Received::End => {
+                    self.ended = true;
+                    link.note_half_close();
+                    return Ok(());
+                }
+                Received::Nothing => {
+                    link.wait_for(self.connection, Wait::Input, link.core.settings.body_timeout)?;
+                }
             }
         }
-        self.ended = true;
-        Ok(())
     }
 }
 
@@ -151,37 +433,48 @@ impl BufRead for Body<'_> {
         if self.at < self.gathered.len() {
             return Ok(self.gathered.get(self.at..).unwrap_or_default());
         }
-        if self.incoming.bytes().is_empty() && !self.ended {
-            self.ended = !self.incoming.read_more(Patience::Body)?;
+        if self.start == self.end && !self.ended {
+            self.receive()?;
         }
-        Ok(if self.ended { &[] } else { self.incoming.bytes() })
+        Ok(self.block.get(self.start..self.end).unwrap_or_default())
     }
 
     fn consume(&mut self, amount: usize) {
         if self.at < self.gathered.len() {
             self.at = self.at.saturating_add(amount).min(self.gathered.len());
         } else {
-            self.incoming.consume(amount);
+            self.start = self.start.saturating_add(amount).min(self.end);
         }
     }
 }
 
 /// The rung of the ladder that one SCGI request is.
-struct Handler<'s> {
-    stream: &'s Stream,
-    settings: &'s Settings,
+struct Handler<'c> {
+    connection: &'c Arc<Connection>,
     /// The request is answered in the application's place.
     refused: bool,
     vars: Vars,
-    body: RefCell<Body<'s>>,
+    body: RefCell<Body<'c>>,
+    /// The end of the answer, where there was no room for it.
+    rest: RefCell<Vec<u8>>,
     scratch: RefCell<Scratch>,
+}
+
+impl Handler<'_> {
+    fn settings(&self) -> &Settings {
+        &self.connection.link.core.settings
+    }
 }
 
 impl BaseCgiHandler for Handler<'_> {
     fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
         let (body, scratch) = (&mut *self.body.borrow_mut(), &mut *self.scratch.borrow_mut());
-        let gone = || peer_has_gone(self.stream.as_fd());
-        plain_streams(body, &mut Answer(self.stream), &mut io::stderr(), scratch, &mut |streams| {
+        let gone = || {
+            let link = &self.connection.link;
+            link.enter_set(self.connection).is_err() || link.is_gone()
+        };
+        let mut answer = Answer { connection: self.connection, rest: &mut self.rest.borrow_mut() };
+        plain_streams(body, &mut answer, &mut io::stderr(), scratch, &mut |streams| {
             with(streams.with_abort(Abort::new(&gone)));
         });
     }
@@ -191,13 +484,14 @@ impl BaseCgiHandler for Handler<'_> {
     }
 
     fn preset(&self) -> Attributes<'static> {
-        attributes(self.settings)
+        attributes(self.settings())
     }
 }
 
 impl BaseHandler for Handler<'_> {
     fn attributes(&self) -> Attributes<'_> {
-        Attributes { keep_variables: &self.settings.front.keep_variables, ..attributes(self.settings) }
+        let settings = self.settings();
+        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
@@ -211,11 +505,26 @@ impl BaseHandler for Handler<'_> {
 }
 
 /// The response on its way to the socket.
-struct Answer<'s>(&'s Stream);
+struct Answer<'a> {
+    connection: &'a Arc<Connection>,
+    rest: &'a mut Vec<u8>,
+}
 
 impl Write for Answer<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        send(self.0, data)?;
+        let link = &self.connection.link;
+        if !self.rest.is_empty() {
+            link.send_all(self.connection, &mut [IoSlice::new(self.rest)])?;
+            self.rest.clear();
+        }
+        let sent = link.send_now(&[IoSlice::new(data)])?;
+        match data.get(sent..) {
+            None | Some([]) => {}
+            // It may be the last piece: nobody needs to wait for that.
+            Some(left) if left.len() <= MOST_REST => self.rest.extend_from_slice(left),
+            Some(left) => link.send_all(self.connection, &mut [IoSlice::new(left)])?,
+        }
+        link.note_output();
         Ok(data.len())
     }
 

@@ -13,13 +13,14 @@ pub(super) fn lend<T>(
     length: Option<u64>,
     with: impl FnOnce(&mut Environ<'_>) -> T,
 ) -> T {
-    let Environ { vars, input, errors, wsgi, abort } = environ;
+    let Environ { vars, input, data, errors, wsgi, abort } = environ;
     let reading = Reading { findings, length, ends: wsgi.input_terminated, ..Reading::new(findings) };
     let mut input = CheckedInput { inner: input, reading };
     let mut errors = CheckedErrors { inner: errors, findings };
     let lent = Environ {
         vars: std::mem::take(vars),
         input: Input::Lent(&mut input),
+        data: Input::Lent(data),
         errors: Errors::new(&mut errors),
         wsgi: std::mem::take(wsgi),
         abort: *abort,

@@ -1,15 +1,14 @@
-//! Records on their way out: gathered, framed in place, written in large pieces.
+//! The records of one answer: gathered, framed in place, written in large pieces.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 
+use super::Connection;
 use crate::handlers::{End, Flow};
 use crate::proto::fcgi::encode;
 use crate::proto::fcgi::{
-    HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Stream as RecordStream,
-    Values,
+    HEADER_LEN, Header, MAX_CONTENT, ProtocolStatus, RecordType, Stream as RecordStream,
 };
-use crate::server::Stream;
-use crate::server::wire::send;
 
 /// Output leaves when it has grown so large.
 const GATHER: usize = 64 * 1024;
@@ -17,60 +16,53 @@ const GATHER: usize = 64 * 1024;
 const NO_RECORD: [u8; HEADER_LEN] = [0; HEADER_LEN];
 /// What the buffer may keep between requests.
 const KEPT: usize = 2 * GATHER;
+/// Output that is at least so large is not copied.
+const LARGE: usize = 16 * 1024;
+/// Records written in one call.
+const AT_ONCE: usize = 16;
 
-/// The records of the request under way that have not left yet.
-pub(in crate::server) struct Outgoing<'s> {
-    stream: &'s Stream,
+/// What of an answer has not left yet.
+pub(super) struct Outgoing<'c> {
+    connection: &'c Arc<Connection>,
+    id: u16,
     buffer: Vec<u8>,
     /// Where the header of the STDOUT record stands that is still growing.
     open: Option<usize>,
-    id: u16,
     /// Whether some of the request's STDOUT has left, and whether some is in the buffer.
     left: bool,
     holds_stdout: bool,
     stderr_used: bool,
     flow: Flow,
-    /// The web server gave the request up, and was told that it is over.
-    aborted: bool,
-    /// The request's END_REQUEST is on its way.
-    ended: bool,
-    /// How the connection broke: what follows a lost piece would be read as something else.
-    broken: Option<io::ErrorKind>,
 }
 
-impl<'s> Outgoing<'s> {
-    pub(super) fn new(stream: &'s Stream) -> Self {
+impl<'c> Outgoing<'c> {
+    pub(super) fn new(connection: &'c Arc<Connection>, id: u16, buffer: Vec<u8>) -> Self {
         Self {
-            stream,
-            buffer: Vec::new(),
+            connection,
+            id,
+            buffer,
             open: None,
-            id: NULL_REQUEST_ID,
             left: false,
             holds_stdout: false,
             stderr_used: false,
             flow: Flow::default(),
-            aborted: false,
-            ended: false,
-            broken: None,
         }
     }
 
-    /// The next request's answer begins.
-    pub(super) fn begin(&mut self, id: u16) {
-        self.id = id;
-        self.open = None;
-        (self.left, self.holds_stdout, self.stderr_used) = (false, false, false);
-        (self.aborted, self.ended) = (false, false);
+    pub(super) fn id(&self) -> u16 {
+        self.id
     }
 
-    /// The request is over, and no record of it comes any more.
-    pub(super) fn forget(&mut self) {
-        self.ended = false;
+    /// The buffer, to use again.
+    pub(super) fn into_buffer(mut self) -> Vec<u8> {
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT);
+        self.buffer
     }
 
     pub(super) fn stdout(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.aborted {
-            return Err(given_up());
+        if data.len() >= LARGE && self.buffer.len() + data.len() >= GATHER {
+            return self.send_uncopied(data);
         }
         let mut rest = data;
         while !rest.is_empty() {
@@ -93,11 +85,38 @@ impl<'s> Outgoing<'s> {
         Ok(())
     }
 
+    /// Sends what has gathered, and `data` from where it is.
+    fn send_uncopied(&mut self, mut data: &[u8]) -> io::Result<()> {
+        self.close_record();
+        self.left = true;
+        self.holds_stdout = false;
+        while !data.is_empty() {
+            let mut headers = [[0; HEADER_LEN]; AT_ONCE];
+            let mut pieces = [IoSlice::new(&[]); 2 * AT_ONCE + 1];
+            let mut places = pieces.iter_mut();
+            if let Some(place) = places.next() {
+                *place = IoSlice::new(&self.buffer);
+            }
+            for header in &mut headers {
+                let (now, later) = data.split_at_checked(usize::from(MAX_CONTENT)).unwrap_or((data, &[]));
+                let (Some(first), Some(second)) = (places.next(), places.next()) else { break };
+                if now.is_empty() {
+                    break;
+                }
+                let length = u16::try_from(now.len()).unwrap_or(MAX_CONTENT);
+                *header = encode::stream_header(RecordStream::Stdout, self.id, length);
+                (*first, *second) = (IoSlice::new(header), IoSlice::new(now));
+                data = later;
+            }
+            let result = self.connection.send(self.id, &mut pieces, false);
+            self.buffer.clear();
+            result?;
+        }
+        Ok(())
+    }
+
     /// Messages overtake no output and are overtaken by none.
     pub(super) fn stderr(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.aborted {
-            return Ok(());
-        }
         self.close_record();
         encode::stream(&mut self.buffer, RecordStream::Stderr, self.id, data);
         self.stderr_used |= !data.is_empty();
@@ -120,20 +139,12 @@ impl<'s> Outgoing<'s> {
         }
         self.close_record();
         self.left |= std::mem::take(&mut self.holds_stdout);
-        let buffer = std::mem::take(&mut self.buffer);
-        let result = self.put(&buffer);
-        self.buffer = buffer;
-        self.buffer.clear();
-        result
+        self.send_buffer(false)
     }
 
-    /// Writes whole records, unless an earlier write has left one unfinished.
-    fn put(&mut self, records: &[u8]) -> io::Result<()> {
-        if let Some(kind) = self.broken {
-            return Err(kind.into());
-        }
-        let result = send(self.stream, records);
-        self.broken = result.as_ref().err().map(io::Error::kind);
+    fn send_buffer(&mut self, last: bool) -> io::Result<()> {
+        let result = self.connection.send(self.id, &mut [IoSlice::new(&self.buffer)], last);
+        self.buffer.clear();
         result
     }
 
@@ -162,30 +173,32 @@ impl<'s> Outgoing<'s> {
     /// Ends the answer: a whole one with its END_REQUEST in the same write, a broken one without.
     pub(super) fn finish(&mut self, end: End) -> io::Result<()> {
         match end {
-            _ if self.aborted => {}
-            End::Answered => {
-                self.close_record();
-                encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.id);
-                if self.stderr_used {
-                    encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
-                }
-                encode::end_request(&mut self.buffer, self.id, 0, ProtocolStatus::REQUEST_COMPLETE);
-                self.ended = true;
-            }
+            End::Answered => self.end_request(0),
             End::ClientGone => {
                 self.open = None;
                 self.buffer.clear();
+                Ok(())
             }
+            // Others share the connection, and their answers are whole: all that can be said is that this one failed.
+            _ if self.connection.is_shared() => self.end_request(1),
             _ => {
                 // An end of the connection alone is the end of the answer to nginx, unless it keeps connections; what
                 // is no record is a failure to every web server.
                 self.close_record();
                 self.buffer.extend_from_slice(&NO_RECORD);
+                self.send_buffer(false)
             }
         }
-        let result = self.send();
-        self.buffer.shrink_to(KEPT);
-        result
+    }
+
+    fn end_request(&mut self, status: u32) -> io::Result<()> {
+        self.close_record();
+        encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.id);
+        if self.stderr_used {
+            encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
+        }
+        encode::end_request(&mut self.buffer, self.id, status, ProtocolStatus::REQUEST_COMPLETE);
+        self.send_buffer(true)
     }
 
     pub(super) fn set_flow(&mut self, flow: Flow) {
@@ -196,41 +209,4 @@ impl<'s> Outgoing<'s> {
     pub(super) fn before_waiting(&mut self) -> io::Result<()> {
         if self.flow == Flow::Duplex { self.send() } else { Ok(()) }
     }
-
-    /// Sends a whole record that belongs to no answer under way, past what is gathered of one.
-    fn send_aside(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-        let mut record = Vec::new();
-        put(&mut record);
-        self.put(&record)
-    }
-
-    /// Refuses a request.
-    pub(super) fn refuse(&mut self, id: u16, status: ProtocolStatus) -> io::Result<()> {
-        self.send_aside(|record| encode::end_request(record, id, 0, status))
-    }
-
-    pub(super) fn values(&mut self, values: Values) -> io::Result<()> {
-        self.send_aside(|record| encode::get_values_result(record, values))
-    }
-
-    pub(super) fn unknown_type(&mut self, record_type: RecordType) -> io::Result<()> {
-        self.send_aside(|record| encode::unknown_type(record, record_type))
-    }
-
-    /// Answers ABORT_REQUEST at once, whatever the application still does.
-    pub(super) fn abort(&mut self, id: u16) -> io::Result<()> {
-        if std::mem::replace(&mut self.aborted, true) || self.ended {
-            // It crossed the end that was sent already.
-            return Ok(());
-        }
-        self.open = None;
-        self.buffer.clear();
-        encode::end_request(&mut self.buffer, id, 0, ProtocolStatus::REQUEST_COMPLETE);
-        self.send()
-    }
-}
-
-/// What reading and writing say once the web server has given the request up.
-pub(super) fn given_up() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the web server gave the request up")
 }

@@ -102,8 +102,10 @@ fn requests_that_came_together_are_all_answered_while_draining() {
     let path = folder.path("app.sock");
     let mut process = start(&folder, &[]);
     let mut stream = connect(&path);
-    let one = Request::new(&[("PATH_INFO", "/x"), ("CONTENT_LENGTH", "0")], b"").bytes();
-    let all = one.repeat(3);
+    let numbered =
+        |id| Request { id, ..Request::new(&[("PATH_INFO", "/x"), ("CONTENT_LENGTH", "0")], b"") }.bytes();
+    let one = numbered(1);
+    let all = [numbered(1), numbered(2), numbered(3)].concat();
     stream.write_all(&all[..one.len() - 8]).expect("a peer that reads");
     process.signal(Signal::SIGTERM);
     wait_until("nobody new is let in", || !path.exists());

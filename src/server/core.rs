@@ -1,0 +1,261 @@
+//! The core of every server: accepts, hands ready connections to workers, keeps time, and ends cleanly.
+//!
+//! A connection that waits holds no thread: it is parked in the [ready set](super::ready). A worker that hears of one
+//! reads what is there and, once a request is whole, runs the application on the spot. Workers share one set, so that an
+//! application that takes its time holds up nobody; the housekeeper sees to it that somebody listens, by starting more
+//! workers or, where there may be no more, by reading in their place.
+
+mod connections;
+mod housekeeper;
+mod jobs;
+mod workers;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::connections::Connections;
+use self::jobs::Jobs;
+pub(super) use self::jobs::{Job, Serve};
+use self::workers::Workers;
+pub(super) use self::workers::{Spares, Worker};
+use super::clock::{Clock, Millis};
+use super::gate::Gate;
+use super::link::Link;
+use super::notice::Notice;
+use super::ready::{self, Event, ReadySet, Token};
+use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, scgi};
+use crate::app::Application;
+
+/// A connection that speaks a protocol.
+pub(super) trait Session: Send + Sync {
+    /// Its socket.
+    fn link(&self) -> &Link;
+
+    /// Something happened: reads what is there, without waiting, and does what can be done.
+    fn turn(self: Arc<Self>, worker: &mut Worker<'_>, event: Event);
+}
+
+/// What the threads of a server share.
+pub(super) struct Core {
+    pub(super) app: Arc<dyn Application>,
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    protocol: Protocol,
+    pub(super) set: Box<dyn ReadySet>,
+    pub(super) connections: Connections,
+    jobs: Jobs,
+    workers: Workers,
+    doors: Vec<Mutex<Option<Arc<Listener>>>>,
+    /// Connections are waiting outside because there was no room.
+    full: AtomicBool,
+    /// When to try again to accept, after the system had no room.
+    retry: AtomicU64,
+    /// How many connections there are.
+    count: AtomicUsize,
+    /// The next moment at which a deadline may be over.
+    next_deadline: AtomicU64,
+    draining: Flag,
+    bell: Arc<Gate>,
+}
+
+/// The first of the tokens that stand for listeners.
+const DOORS: Token = 1 << 63;
+
+/// Connections accepted in one go, before the first is served.
+const AT_ONCE: usize = 16;
+
+/// Connections that are still accepted from one socket when the server ends. On a socket that others listen on too, new
+/// ones may come for ever.
+const LAST: usize = 4096;
+
+/// How long accepting rests when the system has no room, in milliseconds.
+const REST: Millis = 100;
+
+/// A panic elsewhere leaves our data as it was: every change of it is one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn serve(server: Server, app: Arc<dyn Application>, stop: &Stop) -> io::Result<()> {
+    let Server { protocol, listeners, settings, clock } = server;
+    let core = Arc::new(Core {
+        app,
+        clock,
+        protocol,
+        set: ready::open(settings.ready)?,
+        connections: Connections::default(),
+        jobs: Jobs::default(),
+        workers: Workers::new(settings.workers),
+        doors: listeners.into_iter().map(|listener| Mutex::new(Some(Arc::new(listener)))).collect(),
+        full: AtomicBool::new(false),
+        retry: AtomicU64::new(0),
+        count: AtomicUsize::new(0),
+        next_deadline: AtomicU64::new(Millis::MAX),
+        draining: Flag::default(),
+        bell: Arc::clone(&stop.0),
+        settings,
+    });
+    for (door, token) in core.doors.iter().zip(DOORS..) {
+        if let Some(listener) = &*lock(door) {
+            core.set.add(std::os::fd::AsFd::as_fd(&**listener), token)?;
+        }
+    }
+    Workers::begin(&core)?;
+    let result = housekeeper::run(&core);
+    Workers::end(&core);
+    result
+}
+
+impl Core {
+    /// Whether connections shall be closed after the answer under way.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_set()
+    }
+
+    /// Gives work to whichever worker is free first.
+    pub(super) fn push(&self, job: Job) {
+        self.jobs.push(job);
+        self.wake_one();
+    }
+
+    fn wake_one(&self) {
+        if self.workers.waiting() > 0 {
+            self.set.wake();
+        }
+    }
+
+    /// A deadline was set.
+    pub(super) fn note_deadline(&self, at: Millis) {
+        if self.next_deadline.fetch_min(at, Ordering::SeqCst) > at {
+            self.bell.ring();
+        }
+    }
+
+    pub(super) fn joined(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn left(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        if self.full.swap(false, Ordering::SeqCst) {
+            self.look_outside();
+        }
+        if self.draining.is_set() {
+            self.bell.ring();
+        }
+    }
+
+    /// There may be connections to accept again.
+    fn look_outside(&self) {
+        for door in 0..self.doors.len() {
+            self.push(Job::Accept(door));
+        }
+    }
+
+    /// Accepts what waits at a door and serves it.
+    fn accept(self: &Arc<Self>, door: usize, worker: &mut Worker<'_>) {
+        static FULL: Notice = Notice::new();
+        static FAILED: Notice = Notice::new();
+        let Some(listener) = self.doors.get(door).and_then(|door| lock(door).clone()) else { return };
+        let mut first = None;
+        for _ in 0..AT_ONCE {
+            if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
+                self.full.store(true, Ordering::SeqCst);
+                // One may have left before it could know.
+                if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
+                    let most = self.settings.max_connections;
+                    FULL.warn(format_args!(
+                        "{}: {most} connections, as many as may be; others wait",
+                        listener.description()
+                    ));
+                    self.evict();
+                    return self.begin(first, worker);
+                }
+            }
+            match listener.try_accept() {
+                Ok(stream) => {
+                    if let Some(session) = self.admit(stream)
+                        && let Some(another) = first.replace(session)
+                    {
+                        self.push(Job::New(another));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.set.rearm(
+                        std::os::fd::AsFd::as_fd(&*listener),
+                        DOORS + door as Token,
+                        ready::Interest::Read,
+                    );
+                    return self.begin(first, worker);
+                }
+                Err(error) if passes(&error) => {}
+                Err(error) => {
+                    // Most likely the descriptors are used up: trying again at once would only burn time.
+                    FAILED.warn(format_args!(
+                        "{}: cannot accept a connection: {error}",
+                        listener.description()
+                    ));
+                    self.evict();
+                    let at = self.clock.now() + REST;
+                    self.retry.store(at, Ordering::SeqCst);
+                    self.note_deadline(at);
+                    return self.begin(first, worker);
+                }
+            }
+        }
+        self.push(Job::Accept(door));
+        self.begin(first, worker);
+    }
+
+    fn begin(&self, session: Option<Arc<dyn Session>>, worker: &mut Worker<'_>) {
+        if let Some(session) = session {
+            session.turn(worker, Event::default());
+        }
+    }
+
+    /// Makes a session of a connection, if its peer may connect.
+    fn admit(self: &Arc<Self>, stream: Stream) -> Option<Arc<dyn Session>> {
+        static REFUSED: Notice = Notice::new();
+        if let Some(allow) = &self.settings.allow {
+            match stream.peer_address() {
+                Ok(None) => {}
+                Ok(Some(peer)) if allow.allows(peer.ip()) => {}
+                Ok(Some(peer)) => {
+                    let peer = peer.ip().to_canonical();
+                    REFUSED
+                        .warn(format_args!("{peer} is none of the allowed peers; its connection is closed"));
+                    return None;
+                }
+                // It has gone already.
+                Err(_) => return None,
+            }
+        }
+        let link = Link::new(stream, self);
+        Some(match self.protocol {
+            Protocol::FastCgi => Arc::new(fcgi::Connection::new(link)),
+            Protocol::Scgi => Arc::new(scgi::Connection::new(link)),
+        })
+    }
+
+    /// Makes room: the connection goes that has been idle for the longest time.
+    fn evict(&self) {
+        if let Some(session) = self.connections.longest_idle() {
+            session.link().evict();
+            self.visit(&*session);
+        }
+    }
+
+    /// Has a worker look at a connection, whatever happens on it.
+    fn visit(&self, session: &dyn Session) {
+        if let Some(token) = session.link().token() {
+            self.push(Job::Turn(Event { token, ..Event::default() }));
+        }
+    }
+}
+
+/// Whether the error is about a connection that is gone already, or that another process took.
+fn passes(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted};
+    matches!(error.kind(), Interrupted | ConnectionAborted)
+}

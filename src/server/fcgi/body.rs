@@ -1,0 +1,229 @@
+//! A request's input for its application: STDIN, or a filter's DATA.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead, Read};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::feed::{Inbound, Lost};
+use super::intake::{Intake, Place, Range, Which};
+use super::outgoing::Outgoing;
+use super::{Connection, given_up, refuse};
+use crate::error::{Error, Fault};
+use crate::server::core::{Job, Spares, lock};
+use crate::server::link::{Received, Wait};
+
+/// The size of one read.
+const BLOCK: usize = 64 * 1024;
+
+pub(super) struct Body<'h, 'c> {
+    connection: &'c Arc<Connection>,
+    id: u16,
+    which: Which,
+    outgoing: &'h RefCell<Outgoing<'c>>,
+    /// Bytes that others have taken in, and how far they were used.
+    kept: Vec<u8>,
+    at: usize,
+    /// What this thread has read itself, and where in it the pieces of this body are.
+    block: Vec<u8>,
+    ranges: Vec<Range>,
+    next: usize,
+    /// How many bytes were used in all.
+    used: u64,
+}
+
+impl<'h, 'c> Body<'h, 'c> {
+    /// STDIN: first `gathered`, then what comes.
+    pub(super) fn stdin(
+        connection: &'c Arc<Connection>,
+        id: u16,
+        gathered: Vec<u8>,
+        block: Vec<u8>,
+        outgoing: &'h RefCell<Outgoing<'c>>,
+    ) -> Self {
+        let (at, next, used, ranges) = (0, 0, 0, Vec::new());
+        Self { connection, id, which: Which::Stdin, outgoing, kept: gathered, at, block, ranges, next, used }
+    }
+
+    /// DATA.
+    pub(super) fn data(
+        connection: &'c Arc<Connection>,
+        id: u16,
+        outgoing: &'h RefCell<Outgoing<'c>>,
+    ) -> Self {
+        Self { which: Which::Data, ..Self::stdin(connection, id, Vec::new(), Vec::new(), outgoing) }
+    }
+
+    /// The memory it was made of, to use again.
+    pub(super) fn into_memory(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.block.resize(BLOCK, 0);
+        (self.kept, self.block)
+    }
+
+    /// What is here.
+    fn here(&self) -> &[u8] {
+        if self.at < self.kept.len() {
+            return self.kept.get(self.at..).unwrap_or_default();
+        }
+        match self.ranges.get(self.next) {
+            Some((start, end)) => self.block.get(*start..*end).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    /// Waits until something is here, or nothing comes any more.
+    fn fill(&mut self) -> io::Result<()> {
+        let max_body = self.connection.settings().max_body_or_none();
+        if !self.here().is_empty() {
+            return if self.used > max_body { Err(too_large()) } else { Ok(()) };
+        }
+        let connection = self.connection;
+        let mut intake = lock(&connection.intake);
+        loop {
+            if intake.is_aborted(self.id) {
+                return Err(given_up());
+            }
+            let Some(feed) = intake.feed(self.id) else { return Err(given_up()) };
+            let inbound = match self.which {
+                Which::Stdin => &mut feed.stdin,
+                Which::Data => &mut feed.data,
+            };
+            if self.take_kept(inbound)? {
+                break;
+            }
+            if intake.deaf {
+                return Err(given_up());
+            }
+            if intake.poller {
+                // Somebody reads for all.
+                intake.waiters += 1;
+                intake = connection.changed.wait(intake).unwrap_or_else(PoisonError::into_inner);
+                intake.waiters -= 1;
+                continue;
+            }
+            intake = self.read(intake)?;
+            if !self.here().is_empty() {
+                break;
+            }
+        }
+        drop(intake);
+        if self.used > max_body { Err(too_large()) } else { Ok(()) }
+    }
+
+    /// Takes what others have read; `true` when there is some, or when nothing comes any more.
+    fn take_kept(&mut self, inbound: &mut Inbound) -> io::Result<bool> {
+        if !inbound.kept.is_empty() {
+            self.kept.clear();
+            self.at = 0;
+            inbound.kept.read(&mut self.kept, BLOCK)?;
+            return Ok(true);
+        }
+        match inbound.lost {
+            Some(Lost::TooLarge) => Err(too_large()),
+            Some(Lost::DiskFull) => {
+                Err(io::Error::other(Error::new(Fault::Gateway, 503, "the request body cannot be kept")))
+            }
+            None => Ok(inbound.ended),
+        }
+    }
+
+    /// Reads once, waiting if need be, for everybody on the connection.
+    fn read<'i>(&mut self, mut intake: MutexGuard<'i, Intake>) -> io::Result<MutexGuard<'i, Intake>>
+    where
+        'c: 'i,
+    {
+        let connection = self.connection;
+        self.block.resize(BLOCK, 0);
+        let received = loop {
+            match connection.link.receive(&mut self.block) {
+                Ok(Received::Nothing) => {}
+                received => break received,
+            }
+            intake.poller = true;
+            drop(intake);
+            let waited = self.wait();
+            intake = lock(&connection.intake);
+            intake.poller = false;
+            if let Err(error) = waited {
+                intake.break_off();
+                connection.tell(&intake);
+                return Err(error);
+            }
+        };
+        self.ranges.clear();
+        self.next = 0;
+        let mut ready = Vec::new();
+        match received {
+            Ok(Received::Some(count)) => {
+                // The socket may hold more, and nobody else was told.
+                intake.more = count == self.block.len();
+                let place = &mut Place {
+                    settings: connection.settings(),
+                    spares: &mut Spares::default(),
+                    ready: &mut ready,
+                    mine: Some((self.id, self.which, &mut self.ranges)),
+                };
+                if let Err(error) = intake.take_in(self.block.get(..count).unwrap_or_default(), place) {
+                    refuse(&mut intake, &error);
+                }
+            }
+            Ok(_) => {
+                if let Err(error) = intake.end_of_input() {
+                    refuse(&mut intake, &error);
+                }
+                connection.link.note_half_close();
+            }
+            Err(_) => intake.break_off(),
+        }
+        connection.tell(&intake);
+        if connection.link.is_in_set() && !intake.deaf {
+            let _ = connection.link.park(connection);
+        }
+        if ready.is_empty() && intake.aside.is_empty() {
+            return Ok(intake);
+        }
+        drop(intake);
+        for request in ready {
+            connection.link.core.push(Job::Run(Arc::clone(connection), Box::new(request)));
+        }
+        connection.send_aside();
+        Ok(lock(&connection.intake))
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        self.outgoing.borrow_mut().before_waiting()?;
+        let most = self.connection.settings().body_timeout;
+        self.connection.link.wait_for(self.connection, Wait::Input, most)
+    }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(Error::new(Fault::Peer, 413, "the body is larger than is allowed"))
+}
+
+impl Read for Body<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(into)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Body<'_, '_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.fill()?;
+        Ok(self.here())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.here().len());
+        self.used = self.used.saturating_add(amount as u64);
+        if self.at < self.kept.len() {
+            self.at += amount;
+        } else if let Some((start, end)) = self.ranges.get_mut(self.next) {
+            *start += amount;
+            if start == end {
+                self.next += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What comes in for a request after it has started, until its application reads it.
+
+use crate::server::spool::Spool;
+
+/// A body that nobody reads waits in memory up to this size: the connection is not read any further, or, where others
+/// share it, the rest goes to a file.
+pub(super) const KEPT: usize = 256 * 1024;
+
+/// One started request.
+pub(super) struct Feed {
+    pub(super) id: u16,
+    pub(super) keep_conn: bool,
+    /// The web server gave the request up, and was told that it is over.
+    pub(super) aborted: bool,
+    pub(super) stdin: Inbound,
+    pub(super) data: Inbound,
+}
+
+/// One of its streams.
+#[derive(Default)]
+pub(super) struct Inbound {
+    pub(super) kept: Spool,
+    pub(super) ended: bool,
+    /// Why it cannot be kept: told to whoever reads so far.
+    pub(super) lost: Option<Lost>,
+}
+
+/// Why a part of a body is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    TooLarge,
+    DiskFull,
+}
+
+impl Inbound {
+    /// Keeps a piece, up to `most` bytes in all that wait.
+    pub(super) fn keep(&mut self, data: &[u8], most: u64) {
+        if self.lost.is_some() {
+            return;
+        }
+        if self.kept.len().saturating_add(data.len() as u64) > most {
+            self.lost = Some(Lost::TooLarge);
+        } else if let Err(error) = self.kept.write(data, KEPT) {
+            log::error!("fcgi: a request body cannot be kept: {error}");
+            self.lost = Some(Lost::DiskFull);
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! What has come in on a connection: events become requests, and bodies for those that have started.
+
+use super::feed::{Feed, Inbound, KEPT};
+use crate::environ::{Collector, Known, Role, Vars, content_length};
+use crate::error::{BoxError, Error, Fault};
+use crate::proto::fcgi::{self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode};
+use crate::server::clock::Millis;
+use crate::server::core::Spares;
+use crate::server::link::Link;
+use crate::server::{Settings, body_too_short, check_body, check_pairs, set_method};
+
+/// A request whose head is whole, and whose body is too if it is small.
+pub(in crate::server) struct Request {
+    pub(super) id: u16,
+    pub(super) role: Role,
+    pub(super) vars: Vars,
+    /// What is wrong with it: that is answered in the application's place.
+    pub(super) error: Option<Error>,
+    pub(super) gathered: Vec<u8>,
+    /// Nothing more comes for it.
+    pub(super) body_whole: bool,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Open,
+    /// Answered; what the peer still sends is read and dropped.
+    Lingering,
+    Closed,
+}
+
+/// A piece of a block of input: from, to.
+pub(super) type Range = (usize, usize);
+
+/// Which of a request's two inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Stdin,
+    Data,
+}
+
+/// Where to put what comes in.
+pub(super) struct Place<'p> {
+    pub(super) settings: &'p Settings,
+    pub(super) spares: &'p mut Spares,
+    /// Requests that may start.
+    pub(super) ready: &'p mut Vec<Request>,
+    /// The one who reads is this request's application: its pieces stay where they are.
+    pub(super) mine: Option<(u16, Which, &'p mut Vec<Range>)>,
+}
+
+/// The reading side of one connection.
+pub(super) struct Intake {
+    decoder: Decoder,
+    /// Requests that are being received.
+    heads: Vec<Head>,
+    /// Requests that have started and are not answered.
+    pub(super) feeds: Vec<Feed>,
+    /// Records to send that belong to no answer.
+    pub(super) aside: Vec<u8>,
+    /// An application's thread waits for input, and reads what comes for everybody.
+    pub(super) poller: bool,
+    /// How many others wait for what that one reads.
+    pub(super) waiters: usize,
+    /// Input was left in the socket.
+    pub(super) more: bool,
+    /// Nothing more is read.
+    pub(super) deaf: bool,
+    /// Requests that are over, but whose last records are still being written.
+    answering: usize,
+    /// The connection ends after the requests that have started.
+    closing: bool,
+    /// A request was answered whose body had not come whole.
+    unread: bool,
+    /// Several requests have been under way at once, or the web server has asked whether they may.
+    multiplexed: bool,
+    fresh: bool,
+    /// When the heads that have begun must be whole.
+    head_until: Option<Millis>,
+    pub(super) fate: Fate,
+    pub(super) dropped: usize,
+}
+
+/// A request that is being received.
+struct Head {
+    id: u16,
+    role: Role,
+    keep_conn: bool,
+    params: Vec<u8>,
+    too_large: bool,
+    /// Once the parameters are whole.
+    opened: Option<Opened>,
+    gathered: Vec<u8>,
+    stdin_ended: bool,
+    data: Inbound,
+}
+
+struct Opened {
+    vars: Vars,
+    error: Option<Error>,
+    length: Option<u64>,
+    /// With so many bytes of its body, it starts.
+    enough: usize,
+}
+
+impl Head {
+    fn size(&self) -> usize {
+        self.params.len() + self.gathered.len()
+    }
+
+    fn may_start(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| {
+            opened.error.is_some() || self.stdin_ended || self.gathered.len() >= opened.enough
+        })
+    }
+}
+
+impl Intake {
+    pub(super) fn new(max_requests: usize) -> Self {
+        Self {
+            decoder: Decoder::new(if max_requests == 0 { usize::MAX } else { max_requests }),
+            heads: Vec::new(),
+            feeds: Vec::new(),
+            aside: Vec::new(),
+            poller: false,
+            waiters: 0,
+            more: false,
+            deaf: false,
+            answering: 0,
+            closing: false,
+            unread: false,
+            multiplexed: false,
+            fresh: true,
+            head_until: None,
+            fate: Fate::Open,
+            dropped: 0,
+        }
+    }
+
+    /// Takes in what has arrived.
+    pub(super) fn take_in(&mut self, bytes: &[u8], place: &mut Place<'_>) -> Result<(), BoxError> {
+        self.fresh = false;
+        let mut input = bytes;
+        while let Some(event) = self.decoder.decode(&mut input)? {
+            let end = bytes.len() - input.len();
+            self.note(event, end, place)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in an event whose bytes end at `end` of the block.
+    fn note(&mut self, event: Event<'_>, end: usize, place: &mut Place<'_>) -> Result<(), BoxError> {
+        match event {
+            Event::Begin { id, role, keep_conn } => self.begin(id, role, keep_conn, place),
+            Event::Overloaded { id, .. } => {
+                encode::end_request(&mut self.aside, id, 0, ProtocolStatus::OVERLOADED);
+            }
+            Event::GetValues(asked) => {
+                self.multiplexed |= asked.mpxs_conns;
+                encode::get_values_result(&mut self.aside, capabilities(place.settings, asked));
+            }
+            Event::UnknownManagement { record_type } => encode::unknown_type(&mut self.aside, record_type),
+            Event::Params { id, data } => {
+                if let Some(head) = self.head(id) {
+                    match head.params.len() + data.len() <= limit(place.settings.max_head) {
+                        true => head.params.extend_from_slice(data),
+                        false => head.too_large = true,
+                    }
+                }
+                self.bound_heads(id, place);
+            }
+            Event::ParamsEnd { id } => {
+                if let Some(head) = self.head(id) {
+                    head.open(place)?;
+                }
+                self.start_if_ready(id, place);
+            }
+            Event::Stdin { id, data } => self.stdin(id, data, end, place)?,
+            Event::StdinEnd { id } => {
+                match self.head(id) {
+                    Some(head) => head.stdin_ended = true,
+                    None => self.feed(id).map_or((), |feed| feed.stdin.ended = true),
+                }
+                self.start_if_ready(id, place);
+            }
+            Event::Data { id, data } => {
+                let most = place.settings.max_body_or_none();
+                match (&mut place.mine, self.head(id)) {
+                    (_, Some(head)) => head.data.keep(data, most),
+                    (Some((mine, Which::Data, ranges)), None) if *mine == id => {
+                        ranges.push((end - data.len(), end));
+                    }
+                    (_, None) => self.feed(id).map_or((), |feed| feed.data.keep(data, most)),
+                }
+            }
+            Event::DataEnd { id } => match self.head(id) {
+                Some(head) => head.data.ended = true,
+                None => self.feed(id).map_or((), |feed| feed.data.ended = true),
+            },
+            Event::Abort { id } => self.abort(id),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: u16, role: fcgi::Role, keep_conn: bool, place: &mut Place<'_>) {
+        let role = match role {
+            fcgi::Role::RESPONDER => Role::Responder,
+            fcgi::Role::AUTHORIZER if place.settings.roles.authorizer => Role::Authorizer,
+            fcgi::Role::FILTER if place.settings.roles.filter => Role::Filter,
+            _ => {
+                self.decoder.finish(id);
+                self.closing |= !keep_conn;
+                encode::end_request(&mut self.aside, id, 0, ProtocolStatus::UNKNOWN_ROLE);
+                return;
+            }
+        };
+        self.multiplexed |= !(self.heads.is_empty() && self.feeds.is_empty());
+        self.heads.push(Head {
+            id,
+            role,
+            keep_conn,
+            params: place.spares.take_bytes(),
+            too_large: false,
+            opened: None,
+            gathered: place.spares.take_bytes(),
+            stdin_ended: false,
+            data: Inbound::default(),
+        });
+    }
+
+    /// Many heads at once may be larger than one, but not without end: the one that grows is refused.
+    fn bound_heads(&mut self, id: u16, place: &mut Place<'_>) {
+        let most = limit(
+            place.settings.max_head.saturating_add(limit(place.settings.body_gather)).saturating_mul(4),
+        );
+        if self.heads.len() > 1 && self.heads.iter().map(Head::size).sum::<usize>() > most {
+            self.drop_head(id);
+            encode::end_request(&mut self.aside, id, 0, ProtocolStatus::OVERLOADED);
+        }
+    }
+
+    fn stdin(&mut self, id: u16, data: &[u8], end: usize, place: &mut Place<'_>) -> Result<(), BoxError> {
+        if let Some(head) = self.head(id) {
+            if head.gathered.len() + data.len() > place.settings.body_gather.saturating_add(0xffff) {
+                return Err("STDIN came before the end of PARAMS, more than is kept".into());
+            }
+            head.gathered.extend_from_slice(data);
+            self.bound_heads(id, place);
+            self.start_if_ready(id, place);
+            return Ok(());
+        }
+        match &mut place.mine {
+            Some((mine, Which::Stdin, ranges)) if *mine == id => ranges.push((end - data.len(), end)),
+            _ => {
+                let most = place.settings.max_body_or_none();
+                if let Some(feed) = self.feed(id) {
+                    feed.stdin.keep(data, most);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_if_ready(&mut self, id: u16, place: &mut Place<'_>) {
+        let Some(index) = self.heads.iter().position(|head| head.id == id && head.may_start()) else {
+            return;
+        };
+        let head = self.heads.swap_remove(index);
+        let Some(opened) = head.opened else { return };
+        let mut error = opened.error;
+        if error.is_none() {
+            error = check_body(head.gathered.len() as u64, place.settings).err();
+        }
+        let short = opened.length.is_some_and(|length| (head.gathered.len() as u64) < length);
+        if error.is_none() && head.stdin_ended && short {
+            error = Some(body_too_short(head.gathered.len()));
+        }
+        place.spares.give_bytes(head.params);
+        let stdin = Inbound { ended: head.stdin_ended, ..Inbound::default() };
+        let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
+        self.feeds.push(Feed { id, keep_conn: head.keep_conn, aborted: false, stdin, data: head.data });
+        place.ready.push(Request {
+            id,
+            role: head.role,
+            vars: opened.vars,
+            error,
+            gathered: head.gathered,
+            body_whole,
+        });
+    }
+
+    /// Answers ABORT_REQUEST at once, whatever the application still does.
+    fn abort(&mut self, id: u16) {
+        if self.heads.iter().any(|head| head.id == id) {
+            self.drop_head(id);
+        } else if let Some(feed) = self.feed(id).filter(|feed| !feed.aborted) {
+            feed.aborted = true;
+        } else {
+            // It crossed the end that was sent already.
+            return;
+        }
+        encode::end_request(&mut self.aside, id, 0, ProtocolStatus::REQUEST_COMPLETE);
+    }
+
+    /// A request is over before it has started.
+    fn drop_head(&mut self, id: u16) {
+        if let Some(index) = self.heads.iter().position(|head| head.id == id) {
+            self.closing |= !self.heads.swap_remove(index).keep_conn;
+        }
+        self.decoder.finish(id);
+    }
+
+    fn head(&mut self, id: u16) -> Option<&mut Head> {
+        self.heads.iter_mut().find(|head| head.id == id)
+    }
+
+    pub(super) fn feed(&mut self, id: u16) -> Option<&mut Feed> {
+        self.feeds.iter_mut().find(|feed| feed.id == id)
+    }
+
+    /// Whether the web server gave the request up, by ABORT_REQUEST or with the whole connection.
+    pub(super) fn is_aborted(&self, id: u16) -> bool {
+        self.feeds.iter().find(|feed| feed.id == id).is_none_or(|feed| feed.aborted)
+    }
+
+    /// The request's END_REQUEST is on its way: its id may be used again, and what still comes for it is ignored.
+    pub(super) fn finish(&mut self, id: u16) {
+        if self.forget(id).is_some() {
+            self.answering += 1;
+        }
+    }
+
+    /// The last record of a request was written.
+    pub(super) fn answered(&mut self) {
+        self.answering = self.answering.saturating_sub(1);
+    }
+
+    /// A request is over. Says whether it had been aborted; `None` when it was over already.
+    pub(super) fn forget(&mut self, id: u16) -> Option<bool> {
+        let index = self.feeds.iter().position(|feed| feed.id == id)?;
+        let feed = self.feeds.swap_remove(index);
+        self.decoder.finish(id);
+        self.closing |= !feed.keep_conn;
+        self.unread |= !feed.stdin.ended || !(feed.data.ended || feed.data.kept.is_empty());
+        Some(feed.aborted)
+    }
+
+    /// The peer sends no more.
+    pub(super) fn end_of_input(&mut self) -> Result<(), BoxError> {
+        let end = self.decoder.end_of_input();
+        self.break_off();
+        self.unread = false;
+        match end? {
+            EndOfInput::Clean | EndOfInput::Live => Ok(()),
+        }
+    }
+
+    /// Nothing more is read: requests that have not started never will.
+    pub(super) fn break_off(&mut self) {
+        (self.deaf, self.closing, self.unread) = (true, true, true);
+        for head in std::mem::take(&mut self.heads) {
+            self.decoder.finish(head.id);
+        }
+    }
+
+    /// Whether so much waits to be read by an application that the peer had better wait, too.
+    pub(super) fn is_full(&self) -> bool {
+        let [feed] = &self.feeds[..] else { return false };
+        let waits = feed.stdin.kept.len().saturating_add(feed.data.kept.len());
+        !self.multiplexed && self.heads.is_empty() && waits >= KEPT as u64
+    }
+
+    /// Whether a byte of the next request, or of any record, is here.
+    fn has_begun(&self) -> bool {
+        !self.heads.is_empty() || !self.is_between_records()
+    }
+
+    fn is_between_records(&self) -> bool {
+        self.decoder.end_of_input().is_ok()
+    }
+
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.feeds.is_empty() && self.answering == 0 && !self.has_begun()
+    }
+
+    /// Whether the connection could be closed without harm to any request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_between_requests() && self.aside.is_empty()
+    }
+
+    /// How the connection ends now; `None` while it goes on.
+    pub(super) fn ends(&self, link: &Link, has_rest: bool) -> Option<Fate> {
+        if !self.feeds.is_empty() || self.answering > 0 || has_rest || !self.aside.is_empty() {
+            return None;
+        }
+        if self.closing {
+            let clean = !self.unread && !self.more && self.heads.is_empty() && self.is_between_records();
+            return Some(if clean { Fate::Closed } else { Fate::Lingering });
+        }
+        let unwanted = link.is_evicted() || (link.core.is_draining() && !self.fresh);
+        (unwanted && !self.has_begun()).then_some(Fate::Closed)
+    }
+
+    /// Until when the peer has to go on, where it has to.
+    pub(super) fn deadline(&mut self, link: &Link) -> Option<Millis> {
+        let (clock, settings) = (&link.core.clock, &link.core.settings);
+        let receiving = !self.is_between_records() || self.heads.iter().any(|head| head.opened.is_none());
+        if !receiving || !self.feeds.is_empty() && self.heads.is_empty() {
+            self.head_until = None;
+        } else if self.head_until.is_none() {
+            self.head_until = clock.after(settings.head_timeout);
+        }
+        if self.head_until.is_some() {
+            return self.head_until;
+        }
+        if !self.heads.is_empty() {
+            return clock.after(settings.body_timeout);
+        }
+        match (self.feeds.is_empty(), self.fresh && link.core.is_draining()) {
+            (true, true) => clock.after(super::super::FIRST),
+            (true, false) => clock.after(settings.idle_timeout),
+            (false, _) => None,
+        }
+    }
+}
+
+impl Head {
+    /// The parameters are whole: makes variables of them.
+    fn open(&mut self, place: &mut Place<'_>) -> Result<(), BoxError> {
+        let settings = place.settings;
+        let mut opened = Opened { vars: place.spares.take_vars(), error: None, length: None, enough: 0 };
+        match read_params(&self.params, self.too_large, &mut opened.vars, settings) {
+            Ok(length) => {
+                opened.length = length;
+                opened.enough = match length.map(usize::try_from) {
+                    Some(Ok(length)) if length <= settings.body_gather => length,
+                    Some(_) => 0,
+                    None => settings.body_gather.max(1),
+                };
+            }
+            // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
+            Err(Refused::Protocol(error)) => return Err(error),
+            Err(Refused::Request(error)) => {
+                set_method(&mut opened.vars, Pairs::new(&self.params).filter_map(Result::ok));
+                opened.error = Some(error);
+            }
+        }
+        if self.role == Role::Authorizer {
+            // It gets no body.
+            (self.stdin_ended, opened.length) = (true, None);
+        }
+        self.opened = Some(opened);
+        Ok(())
+    }
+}
+
+/// A limit of 0 is none.
+fn limit(value: usize) -> usize {
+    if value == 0 { usize::MAX } else { value }
+}
+
+/// What GET_VALUES is told.
+fn capabilities(settings: &Settings, asked: Names) -> Values {
+    let number = |count: usize| Some(u32::try_from(limit(count)).unwrap_or(u32::MAX));
+    let (connections, requests) =
+        (number(settings.max_connections), number(settings.max_requests_per_connection));
+    let most = connections.max(requests);
+    Values {
+        max_conns: connections,
+        max_reqs: most,
+        mpxs_conns: Some(settings.max_requests_per_connection != 1),
+    }
+    .only(asked)
+}
+
+/// Why a head makes no request.
+enum Refused {
+    Protocol(BoxError),
+    Request(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Refused::Request(error)
+    }
+}
+
+/// Turns PARAMS into variables; the result is the body's length where it is known.
+fn read_params(
+    params: &[u8],
+    too_large: bool,
+    vars: &mut Vars,
+    settings: &Settings,
+) -> Result<Option<u64>, Refused> {
+    if too_large {
+        let message =
+            format!("the parameters are larger than the {} bytes that are allowed", settings.max_head);
+        return Err(Error::new(Fault::Peer, 431, message).into());
+    }
+    let mut collector = Collector::new(vars);
+    for (count, pair) in Pairs::new(params).enumerate() {
+        check_pairs(count + 1, settings)?;
+        let (name, value) = pair.map_err(|error| Refused::Protocol(error.into()))?;
+        collector.push(name, value)?;
+    }
+    collector.finish();
+    if vars.known(Known::ContentLength) == Some(b"-1") {
+        // Caddy's way to say that it does not know.
+        vars.remove("CONTENT_LENGTH");
+    }
+    let length = match vars.known(Known::ContentLength).map(content_length) {
+        // What is no length is refused by the handler, which has the words for it.
+        Some(length) => length.unwrap_or(Some(0)),
+        None => None,
+    };
+    length.map_or(Ok(()), |length| check_body(length, settings))?;
+    settings.front.apply(vars)?;
+    Ok(length)
+}

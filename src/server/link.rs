@@ -1,0 +1,327 @@
+//! A connection as the core knows it: its socket, its deadlines, and its place in the ready set.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, sendmsg};
+
+use super::clock::Millis;
+use super::core::{Core, Session};
+use super::ready::{Event, Interest, Token};
+use super::{Flag, Stream};
+
+/// What a deadline is for. Each has a slot of its own, since several threads may wait on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The connection is parked: a head, a body or anything else is to come.
+    Parked,
+    /// A thread waits for input.
+    Input,
+    /// A thread, or the connection, waits for room to write.
+    Output,
+}
+
+const WAITS: [Wait; 3] = [Wait::Parked, Wait::Input, Wait::Output];
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    Some(usize),
+    /// Nothing is there yet.
+    Nothing,
+    /// The peer sends no more.
+    End,
+}
+
+/// One accepted connection. Dropping it closes the socket.
+pub(super) struct Link {
+    pub(super) stream: Stream,
+    pub(super) core: Arc<Core>,
+    /// 0 until the core has a place for it.
+    token: AtomicU64,
+    in_set: AtomicBool,
+    wants_room: AtomicBool,
+    deadlines: [AtomicU64; 3],
+    expired: AtomicU8,
+    /// The peer is gone in both directions.
+    gone: Flag,
+    /// When, on TCP, the peer ended its sending, while a request was under way.
+    half_closed: AtomicU64,
+    /// Since when nothing has been under way; 0 while something is.
+    idle_since: AtomicU64,
+    evicted: Flag,
+}
+
+impl Link {
+    pub(super) fn new(stream: Stream, core: &Arc<Core>) -> Self {
+        core.joined();
+        Self {
+            stream,
+            core: Arc::clone(core),
+            token: AtomicU64::new(0),
+            in_set: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
+            deadlines: [const { AtomicU64::new(0) }; 3],
+            expired: AtomicU8::new(0),
+            gone: Flag::default(),
+            half_closed: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            evicted: Flag::default(),
+        }
+    }
+
+    /// Reads what is there, without waiting.
+    pub(super) fn receive(&self, block: &mut [u8]) -> io::Result<Received> {
+        loop {
+            return match recv(self.stream.as_fd().as_raw_fd(), block, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => Ok(Received::End),
+                Ok(count) => Ok(Received::Some(count)),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Ok(Received::Nothing),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Writes what there is room for, without waiting; says how many bytes that was.
+    pub(super) fn send_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            return match sendmsg::<()>(self.stream.as_fd().as_raw_fd(), pieces, &[], flags, None) {
+                Ok(count) => Ok(count),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Ok(0),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Writes all of it, waiting for room as long as `write_timeout` allows between two pieces.
+    pub(super) fn send_all<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        mut pieces: &mut [IoSlice<'_>],
+    ) -> io::Result<()> {
+        // Empty ones at the front are no progress.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match self.send_now(pieces)? {
+                0 => self.wait_for(session, Wait::Output, self.core.settings.write_timeout)?,
+                count => IoSlice::advance_slices(&mut pieces, count),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the calling thread wait for input or for room; the housekeeper ends the wait when its time is over.
+    pub(super) fn wait_for<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        wait: Wait,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.settle(session)?;
+        self.set_deadline(wait, self.core.clock.after(most));
+        let flags = if wait == Wait::Output { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let result = loop {
+            match poll(&mut [PollFd::new(self.stream.as_fd(), flags)], PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(error) => break Err(error.into()),
+                Ok(_) => break Ok(()),
+            }
+        };
+        self.set_deadline(wait, None);
+        if self.has_expired(wait) {
+            let what =
+                if wait == Wait::Output { "the peer stopped reading" } else { "the peer stopped sending" };
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        result
+    }
+
+    /// Gives the connection a place where the housekeeper finds it.
+    fn settle<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<Token> {
+        match self.token.load(Ordering::Acquire) {
+            0 => {
+                let token = self.core.connections.insert(Arc::<S>::clone(session))?;
+                self.token.store(token, Ordering::Release);
+                Ok(token)
+            }
+            token => Ok(token),
+        }
+    }
+
+    /// Whether what happens on it finds a worker.
+    pub(super) fn is_in_set(&self) -> bool {
+        self.in_set.load(Ordering::Acquire)
+    }
+
+    /// Puts the connection into the ready set, once: what happens on it finds a worker from now on.
+    pub(super) fn enter_set<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
+        let token = self.settle(session)?;
+        if self.in_set.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.core.set.add(self.stream.as_fd(), token)
+    }
+
+    /// Everything there was has been read: the next change shall find a worker.
+    pub(super) fn park<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
+        if !self.in_set.load(Ordering::Acquire) {
+            return self.enter_set(session);
+        }
+        let interest = match self.wants_room.load(Ordering::Acquire) {
+            true => Interest::ReadAndWrite,
+            false => Interest::Read,
+        };
+        self.core.set.rearm(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest);
+        Ok(())
+    }
+
+    /// Whether room to write shall find a worker, too.
+    pub(super) fn want_room<S: Session + 'static>(&self, session: &Arc<S>, wanted: bool) -> io::Result<()> {
+        if self.wants_room.swap(wanted, Ordering::AcqRel) == wanted {
+            return Ok(());
+        }
+        self.enter_set(session)?;
+        let interest = if wanted { Interest::ReadAndWrite } else { Interest::Read };
+        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest)
+    }
+
+    pub(super) fn set_deadline(&self, wait: Wait, at: Option<Millis>) {
+        let [parked, input, output] = &self.deadlines;
+        let slot = match wait {
+            Wait::Parked => parked,
+            Wait::Input => input,
+            Wait::Output => output,
+        };
+        slot.store(at.unwrap_or(0), Ordering::SeqCst);
+        if let Some(at) = at {
+            self.core.note_deadline(at);
+        }
+    }
+
+    /// Marks what is over; gives the next deadline, and whether something has expired now.
+    pub(super) fn check_deadlines(&self, now: Millis) -> (Millis, bool) {
+        let (mut next, mut over) = (Millis::MAX, false);
+        for (wait, slot) in WAITS.into_iter().zip(&self.deadlines) {
+            match slot.load(Ordering::SeqCst) {
+                0 => {}
+                at if at <= now => {
+                    if slot.compare_exchange(at, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                        self.expired.fetch_or(1 << wait as u8, Ordering::SeqCst);
+                        // It ends the waits of threads.
+                        if wait != Wait::Parked {
+                            let _ = self.stream.shutdown(Shutdown::Both);
+                        }
+                        over = true;
+                    }
+                }
+                at => next = next.min(at),
+            }
+        }
+        (next, over)
+    }
+
+    pub(super) fn has_expired(&self, wait: Wait) -> bool {
+        self.expired.load(Ordering::SeqCst) & (1 << wait as u8) != 0
+    }
+
+    /// What the ready set said about the whole connection.
+    pub(super) fn note(&self, event: Event) {
+        if event.gone {
+            self.gone.set();
+        }
+    }
+
+    /// The peer has ended its sending while a request is under way.
+    pub(super) fn note_half_close(&self) {
+        let _ =
+            self.half_closed.compare_exchange(0, self.core.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Something was sent: whoever has ended its sending still listens.
+    pub(super) fn note_output(&self) {
+        if self.half_closed.load(Ordering::Relaxed) != 0 {
+            self.half_closed.store(self.core.clock.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the peer is gone: in both directions, or, on TCP, half and silent for too long.
+    pub(super) fn is_gone(&self) -> bool {
+        if self.gone.is_set() {
+            return true;
+        }
+        let grace = self.core.settings.half_close_grace;
+        match (&self.stream, self.half_closed.load(Ordering::Relaxed)) {
+            (_, 0) | (Stream::Unix(_), _) => false,
+            _ if grace.is_zero() => false,
+            (Stream::Tcp(_), since) => {
+                let silent = Duration::from_millis(self.core.clock.now().saturating_sub(since));
+                silent >= grace
+            }
+        }
+    }
+
+    /// Nothing is under way from now on, or something is.
+    pub(super) fn set_idle(&self, idle: bool) {
+        let since = if idle { self.core.clock.now() } else { 0 };
+        self.idle_since.store(since, Ordering::Relaxed);
+    }
+
+    /// Since when nothing has been under way; 0 while something is.
+    pub(super) fn idle_since(&self) -> Millis {
+        self.idle_since.load(Ordering::Relaxed)
+    }
+
+    /// Its place is needed, unless something comes at this very moment.
+    pub(super) fn evict(&self) {
+        self.evicted.set();
+    }
+
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.is_set()
+    }
+
+    pub(super) fn token(&self) -> Option<Token> {
+        match self.token.load(Ordering::Acquire) {
+            0 => None,
+            token => Some(token),
+        }
+    }
+
+    /// The core forgets the connection; it is closed when the last thread turns away from it.
+    pub(super) fn leave(&self) {
+        let token = self.token.load(Ordering::Acquire);
+        if token == 0 {
+            return;
+        }
+        if self.in_set.load(Ordering::Acquire) {
+            self.core.set.remove(self.stream.as_fd(), token);
+        }
+        self.core.connections.remove(token);
+    }
+
+    /// Has a close reset the connection, so that the peer sees a failure and not the end of an answer, where its kind of
+    /// socket can say so.
+    pub(super) fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            // Without it the close is an ordinary one: nothing more can be done.
+            let _ =
+                nix::sys::socket::setsockopt(&stream.as_fd(), nix::sys::socket::sockopt::Linger, &at_once);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.core.left();
+    }
+}

@@ -56,6 +56,8 @@ pub enum Protocol {
     FastCgi,
     /// SCGI.
     Scgi,
+    /// HTTP/1.1 and HTTP/1.0, as an origin server.
+    Http,
 }
 
 /// Limits, time-outs, and the web server in front. A limit or a time-out of 0 is none.
@@ -101,6 +103,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What is known of the web server in front.
     pub front: FrontSettings,
+    /// What an HTTP server is told about its place on the web.
+    pub site: http::Site,
     /// How threads wait for connections.
     pub ready: ReadyModel,
 }
@@ -127,6 +131,22 @@ pub enum ReadyModel {
 }
 
 impl Settings {
+    /// The defaults for a protocol: heads of HTTP are shorter, come from clients, and connections of clients are not kept
+    /// for ever.
+    fn of(protocol: Protocol) -> Self {
+        let settings = Self::default();
+        match protocol {
+            Protocol::Http => Self {
+                max_head: 64 << 10,
+                max_pairs: 100,
+                head_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(75),
+                ..settings
+            },
+            Protocol::FastCgi | Protocol::Scgi => settings,
+        }
+    }
+
     /// The limit of a body, as a number that can be compared with.
     fn max_body_or_none(&self) -> u64 {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
@@ -157,6 +177,7 @@ impl Default for Settings {
             half_close_grace: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
+            site: http::Site::default(),
             ready: ReadyModel::default(),
         }
     }
@@ -191,7 +212,8 @@ pub struct Server {
 impl Server {
     /// A server without sockets.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, listeners: Vec::new(), clock: clock::Clock::real(), settings: Settings::default() }
+        let settings = Settings::of(protocol);
+        Self { protocol, listeners: Vec::new(), clock: clock::Clock::real(), settings }
     }
 
     /// Adds a listening socket, or several where the address stands for several; returns them for their description.

@@ -291,6 +291,14 @@ impl Stream {
         }
     }
 
+    /// The address of this end, over TCP.
+    pub(super) fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Stream::Unix(_) => Ok(None),
+            Stream::Tcp(stream) => stream.local_addr().map(Some),
+        }
+    }
+
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.shutdown(how),

@@ -8,6 +8,8 @@ mod front;
 #[cfg(unix)]
 mod house;
 #[cfg(unix)]
+mod http;
+#[cfg(unix)]
 mod interop;
 mod ladder;
 #[cfg(unix)]

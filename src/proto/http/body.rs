@@ -49,6 +49,11 @@ impl BodyDecoder {
         Ok(Self { state, limit, received: 0, failed: None })
     }
 
+    /// A decoder for no body.
+    pub fn empty() -> Self {
+        Self { state: State::Length(0), limit: 0, received: 0, failed: None }
+    }
+
     /// The next piece of the body, never empty, and `input` moved past what was read. `None` when the body
     /// [is whole](BodyDecoder::is_whole), where `input` stands at the next request, and else when all of `input` was
     /// read and more is needed.
@@ -70,6 +75,14 @@ impl BodyDecoder {
         match &self.state {
             State::Length(left) => *left == 0,
             State::Chunked(chunked) => chunked.is_whole(),
+        }
+    }
+
+    /// How many bytes are still to come; `None` for chunks, which do not say.
+    pub fn left(&self) -> Option<u64> {
+        match &self.state {
+            State::Length(left) => Some(*left),
+            State::Chunked(chunked) => chunked.is_whole().then_some(0),
         }
     }
 

@@ -71,6 +71,7 @@ fn decode_body(framing: Framing, wire: &[u8], limit: u64) -> Result<Option<Split
             rest.extend_from_slice(input);
         }
         assert_eq!(decoder.received(), body.len() as u64);
+        assert_eq!(decoder.left() == Some(0), decoder.is_whole());
         assert_eq!(decoder.end_of_input().is_ok(), decoder.is_whole());
         Ok(decoder.is_whole().then_some((body, rest)))
     }

@@ -1,0 +1,504 @@
+//! The HTTP server against raw clients.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gatewright::app::{AppResult, Responder, app};
+use gatewright::environ::Environ;
+use gatewright::proto::http::{BodyDecoder, Framing};
+use gatewright::server::Protocol;
+
+use crate::wire::Running;
+
+/// Answers with the path and what was sent; some paths do something else.
+fn echo(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    let plain = [("Content-Type", "text/plain")];
+    match environ.path_info() {
+        b"/fail" => return Err("no".into()),
+        b"/whole" => {
+            let mut body = Vec::new();
+            environ.input.read_to_end(&mut body)?;
+            return respond.start("200 OK", plain)?.send(body);
+        }
+        b"/ignore" => return respond.start("200 OK", plain)?.send("ignored"),
+        b"/nothing" => return respond.start("204 No Content", [("X-A", "1")])?.send(""),
+        b"/short" => {
+            let mut body = respond.start("200 OK", [("Content-Length", "5")])?;
+            body.write_all(b"four")?;
+            body.flush()?;
+            return Ok(());
+        }
+        b"/pieces" => {
+            let mut body = respond.start("200 OK", plain)?;
+            for piece in ["one ", "two ", "three"] {
+                body.write_all(piece.as_bytes())?;
+                body.flush()?;
+            }
+            return Ok(());
+        }
+        b"/large" => return respond.start("200 OK", plain)?.send(vec![b'x'; 3_000_000]),
+        b"/large-pieces" => {
+            let mut body = respond.start("200 OK", plain)?;
+            (0..300).try_for_each(|_| body.write_all(&[b'y'; 10_000]))?;
+            return Ok(());
+        }
+        _ => {}
+    }
+    let mut body = respond.start("200 OK", plain)?;
+    body.write_all(environ.path_info())?;
+    std::io::copy(&mut environ.input, &mut body)?;
+    Ok(())
+}
+
+fn start() -> Running {
+    Running::start(Protocol::Http, app(echo))
+}
+
+fn text(server: &Running, wire: &str) -> String {
+    String::from_utf8_lossy(&server.exchange(wire.as_bytes())).into_owned()
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+/// One answer, read as a client does.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (own, value) = line.split_once(": ")?;
+            own.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    fn body(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// A client with what it has read and not used.
+struct Client {
+    stream: UnixStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    fn new(server: &Running) -> Self {
+        Self { stream: server.connect(), read: Vec::new() }
+    }
+
+    fn send(&mut self, wire: impl AsRef<[u8]>) {
+        self.stream.write_all(wire.as_ref()).unwrap();
+    }
+
+    fn more(&mut self) -> bool {
+        let mut block = [0; 65536];
+        let count = self.stream.read(&mut block).unwrap();
+        self.read.extend_from_slice(&block[..count]);
+        count > 0
+    }
+
+    /// Whether the server has closed, with nothing more to say.
+    fn is_closed(&mut self) -> bool {
+        self.read.is_empty() && !self.more()
+    }
+
+    fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    fn answer_to(&mut self, method: &str) -> Answer {
+        let end = loop {
+            match self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                Some(end) => break end + 4,
+                None => assert!(self.more(), "no whole head: {}", self.read.escape_ascii()),
+            }
+        };
+        let head: Vec<u8> = self.read.drain(..end).collect();
+        let head = String::from_utf8(head).unwrap();
+        let status = head.get(9..12).unwrap().parse().unwrap();
+        let mut answer = Answer { status, head, body: Vec::new() };
+        if method == "HEAD" || matches!(status, 100..200 | 204 | 304) {
+            return answer;
+        }
+        let framing = match (answer.header("Content-Length"), answer.header("Transfer-Encoding")) {
+            (Some(length), None) => Framing::Length(length.parse().unwrap()),
+            (None, Some("chunked")) => Framing::Chunked,
+            (None, None) => {
+                while self.more() {}
+                answer.body = std::mem::take(&mut self.read);
+                return answer;
+            }
+            both => panic!("two framings: {both:?}"),
+        };
+        let mut decoder = BodyDecoder::new(framing, u64::MAX).unwrap();
+        loop {
+            let mut input = &self.read[..];
+            while let Some(data) = decoder.decode(&mut input).unwrap() {
+                answer.body.extend_from_slice(data);
+            }
+            let used = self.read.len() - input.len();
+            self.read.drain(..used);
+            if decoder.is_whole() {
+                return answer;
+            }
+            assert!(self.more(), "the body broke off after {} bytes", answer.body.len());
+        }
+    }
+}
+
+#[test]
+fn a_request_is_answered_and_the_connection_stays_open() {
+    let server = start();
+    let mut client = Client::new(&server);
+    for path in ["/one", "/two", "/three"] {
+        client.send(get(path));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.body()), (200, path));
+        assert!(answer.head.starts_with("HTTP/1.1 200 OK\r\n"), "{}", answer.head);
+        let length = path.len().to_string();
+        assert_eq!(answer.header("Content-Length"), Some(length.as_str()), "small answers have a length");
+        assert_eq!(answer.header("Connection"), None);
+        assert!(answer.header("Date").is_some_and(|date| date.ends_with(" GMT")));
+    }
+    client.send("GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.body(), answer.header("Connection")), ("/last", Some("close")));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn http_1_0_stays_open_only_when_asked() {
+    let server = start();
+    let mut client = Client::new(&server);
+    client.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.body(), answer.header("Connection")), ("/a", Some("keep-alive")));
+    client.send("GET /large-pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.body.len(), answer.header("Connection")), (3_000_000, Some("close")));
+    assert_eq!((answer.header("Content-Length"), answer.header("Transfer-Encoding")), (None, None));
+    let mut client = Client::new(&server);
+    client.send("GET /b HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().body(), "/b");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn requests_may_follow_without_waiting() {
+    let server = start();
+    let mut client = Client::new(&server);
+    let mut wire = String::new();
+    for n in 0..500 {
+        wire += &match n % 4 {
+            0 => get(&format!("/{n}")),
+            1 => format!("POST /{n} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"),
+            2 => format!(
+                "POST /{n} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            ),
+            _ => "POST /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+        };
+    }
+    let mut writer = client.stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || writer.write_all(wire.as_bytes()).unwrap());
+    for n in 0..500 {
+        let answer = client.answer();
+        let expected = match n % 4 {
+            0 => format!("/{n}"),
+            3 => "ignored".to_owned(),
+            _ => format!("/{n}abc"),
+        };
+        assert_eq!(answer.body(), expected);
+    }
+    sender.join().unwrap();
+    // At every split, too.
+    let wire = format!(
+        "{}\r\nPOST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n{}",
+        get("/a"),
+        get("/c")
+    );
+    for at in 0..wire.len() {
+        let mut client = Client::new(&server);
+        client.send(&wire[..at]);
+        client.send(&wire[at..]);
+        for expected in ["/a", "/bx", "/c"] {
+            assert_eq!(client.answer().body(), expected, "split at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_sending_hears_all_answers() {
+    let server = start();
+    let wire = format!("{}{}", get("/a"), get("/b"));
+    let answers = text(&server, &wire);
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert!(answers.ends_with("/b"), "{answers}");
+}
+
+#[test]
+fn bodies_come_in_any_framing_and_size() {
+    let server = start();
+    let large: Vec<u8> = (0..500_000u32).flat_map(u32::to_le_bytes).collect();
+    let mut chunked = Vec::new();
+    for piece in large.chunks(70_001) {
+        chunked.extend_from_slice(format!("{:x};e=1\r\n", piece.len()).as_bytes());
+        chunked.extend_from_slice(piece);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\nX-Trailer: 1\r\n\r\n");
+    let length = format!("Content-Length: {}", large.len());
+    for (framing, wire) in [(length.as_str(), &large), ("Transfer-Encoding: chunked", &chunked)] {
+        let mut client = Client::new(&server);
+        let mut writer = client.stream.try_clone().unwrap();
+        let wire = [
+            format!("POST /x HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n").as_bytes(),
+            wire,
+            get("/next").as_bytes(),
+        ]
+        .concat();
+        let sender = std::thread::spawn(move || writer.write_all(&wire).unwrap());
+        let answer = client.answer();
+        assert_eq!(answer.body.len(), large.len() + 2);
+        assert!(answer.body.ends_with(&large));
+        assert_eq!(client.answer().body(), "/next");
+        sender.join().unwrap();
+    }
+}
+
+#[test]
+fn answers_leave_in_the_frame_that_fits() {
+    let server = start();
+    let mut client = Client::new(&server);
+    client.send(get("/pieces"));
+    let answer = client.answer();
+    assert_eq!((answer.body(), answer.header("Transfer-Encoding")), ("one two three", Some("chunked")));
+    client.send(get("/large"));
+    let answer = client.answer();
+    assert_eq!((answer.body.len(), answer.header("Content-Length")), (3_000_000, Some("3000000")));
+    client.send(get("/large-pieces"));
+    let answer = client.answer();
+    assert_eq!((answer.body.len(), answer.header("Transfer-Encoding")), (3_000_000, Some("chunked")));
+    client.send("HEAD /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.answer_to("HEAD").header("Content-Length"), Some("3000000"));
+    client.send("HEAD /pieces HTTP/1.1\r\nHost: h\r\n\r\n");
+    let answer = client.answer_to("HEAD");
+    assert_eq!((answer.header("Content-Length"), answer.header("Transfer-Encoding")), (None, None));
+    client.send(get("/nothing"));
+    let answer = client.answer();
+    assert_eq!(
+        (answer.status, answer.header("Content-Length"), answer.header("X-A")),
+        (204, None, Some("1"))
+    );
+    client.send(get("/end"));
+    assert_eq!(client.answer().body(), "/end");
+}
+
+#[test]
+fn an_answer_that_fails_half_way_is_no_whole_one() {
+    let server = start();
+    let mut client = Client::new(&server);
+    client.send(get("/fail"));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("Connection")), (500, None));
+    client.send(get("/short"));
+    while client.more() {}
+    assert!(client.read.ends_with(b"\r\n\r\nfour"), "{}", client.read.escape_ascii());
+}
+
+#[test]
+fn continue_is_said_when_the_body_is_wanted_and_not_before() {
+    let server = start();
+    let mut client = Client::new(&server);
+    let head = "POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n";
+    client.send(head);
+    assert_eq!(client.answer().head, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send([b'b'; 100_000]);
+    assert_eq!(client.answer().body.len(), 100_002);
+    // Who does not want it says so by an answer, and nobody knows what the client will do then.
+    client.send(head.replace("/x", "/ignore"));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("Connection")), (200, Some("close")));
+    assert!(client.is_closed());
+    // Who sends it all the same is not told to.
+    let mut client = Client::new(&server);
+    client.send(head.replace("100000", "3") + "abc");
+    assert_eq!(client.answer().body(), "/xabc");
+}
+
+#[test]
+fn a_body_that_nobody_reads_does_not_become_the_next_request() {
+    let server = start();
+    let mut client = Client::new(&server);
+    let body = get("/smuggled").repeat(3000);
+    client.send(format!(
+        "POST /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}{}",
+        body.len(),
+        get("/next")
+    ));
+    assert_eq!(client.answer().body(), "ignored");
+    assert_eq!(client.answer().body(), "/next");
+    // One that is too long to be dropped ends the connection.
+    let mut client = Client::new(&server);
+    client.send("POST /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n");
+    assert_eq!(client.answer().header("Connection"), Some("close"));
+    let mut client = Client::new(&server);
+    client.send("POST /ignore HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+    client.send(vec![b'x'; 70_000]);
+    client.send("\r\nsmuggled\r\n\r\n");
+    assert_eq!(client.answer().body(), "ignored");
+    while client.more() {}
+    assert_eq!(client.read, b"", "what is no chunk ends the connection");
+}
+
+#[test]
+fn refusals_are_answered_and_the_connection_ends() {
+    let server = start();
+    for (wire, status) in [
+        ("GET / HTTP/1.1\n\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("\x16\x03\x01".to_owned(), 400),
+        ("GET /#a HTTP/1.1\r\n".to_owned(), 400),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(), 501),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505),
+        (format!("GET /{} HTTP/1.1\r\n", "x".repeat(70_000)), 414),
+        (format!("GET / HTTP/1.1\r\nX: {}\r\n", "x".repeat(70_000)), 431),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101)), 431),
+        (
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            400,
+        ),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000000\r\n\r\n".to_owned(), 413),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc".to_owned(), 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc".to_owned(), 400),
+    ] {
+        let shown = wire.get(..60).unwrap_or(&wire).to_owned();
+        let answer = text(
+            &server,
+            &format!(
+                "{wire}{}",
+                if status == 400 && wire.ends_with("abc") { String::new() } else { get("/after") }
+            ),
+        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{shown:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1 + usize::from(status == 505),
+            "{shown:?}: {answer}"
+        );
+        assert!(text(&server, &get("/good")).ends_with("\r\n\r\n/good"));
+    }
+    let head = text(&server, "HEAD / HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 400 ") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[test]
+fn a_chunked_body_breaks_under_the_application_too() {
+    let server = start();
+    let broken = |path: &str| {
+        let mut client = Client::new(&server);
+        client
+            .send(format!("POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n"));
+        client.send(vec![b'x'; 70_000]);
+        client.send("\r\nzz");
+        client
+    };
+    // Who reads it whole before answering is not called a success.
+    let mut client = broken("/whole");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("Connection")), (400, Some("close")));
+    assert!(client.is_closed());
+    // An answer that has begun breaks off.
+    let mut client = broken("/x");
+    while client.more() {}
+    assert!(!client.read.ends_with(b"\r\n0\r\n\r\n"), "it looks whole");
+}
+
+#[test]
+fn a_request_cut_anywhere_is_never_answered_as_whole() {
+    let server = start();
+    let whole = "POST /cut HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    for end in 0..whole.len() {
+        let answer = text(&server, &whole[..end]);
+        assert!(!answer.contains("200 OK"), "{end}: {answer}");
+    }
+    assert!(text(&server, whole).ends_with("/cutbody"));
+}
+
+#[test]
+fn who_is_slow_is_told_or_closed() {
+    let change = |settings: &mut gatewright::server::Settings| {
+        settings.head_timeout = Duration::from_millis(100);
+        settings.idle_timeout = Duration::from_millis(100);
+        settings.body_timeout = Duration::from_millis(100);
+    };
+    let server = Running::with(Protocol::Http, app(echo), change);
+    for wire in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc"] {
+        let mut client = Client::new(&server);
+        client.send(wire);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("Connection")), (408, Some("close")), "{wire:?}");
+        assert!(client.is_closed());
+    }
+    let mut client = Client::new(&server);
+    assert!(client.is_closed(), "nothing was asked");
+    let mut client = Client::new(&server);
+    client.send(get("/a"));
+    assert_eq!(client.answer().body(), "/a");
+    assert!(client.is_closed(), "nothing more was asked");
+}
+
+#[test]
+fn an_idle_connection_ends_with_the_server_and_a_request_under_way_is_answered() {
+    static WAITING: AtomicUsize = AtomicUsize::new(0);
+    let server = Running::start(
+        Protocol::Http,
+        app(|environ: &mut Environ<'_>, respond| {
+            WAITING.fetch_add(1, Ordering::SeqCst);
+            let mut body = Vec::new();
+            environ.input.read_to_end(&mut body)?;
+            respond.start("200 OK", [("Content-Type", "text/plain")])?.send(body)
+        }),
+    );
+    let (mut idle, mut busy) = (Client::new(&server), Client::new(&server));
+    idle.send(get("/"));
+    assert_eq!(idle.answer().status, 200);
+    busy.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+    while WAITING.load(Ordering::SeqCst) < 2 {
+        std::thread::yield_now();
+    }
+    let ending = std::thread::spawn(move || drop(server));
+    assert!(idle.is_closed());
+    busy.send([b'z'; 100_000]);
+    let answer = busy.answer();
+    assert_eq!((answer.body.len(), answer.header("Connection")), (100_000, Some("close")));
+    ending.join().unwrap();
+}
+
+#[test]
+fn two_hundred_idle_and_half_sent_connections_hold_up_nobody() {
+    let server = Running::with(Protocol::Http, app(echo), |settings| settings.workers = 2);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(if n % 2 == 0 { get("/a") } else { "GET /half HTTP/1.1\r\nHo".to_owned() });
+    }
+    for client in clients.iter_mut().step_by(2) {
+        assert_eq!(client.answer().body(), "/a");
+    }
+    for client in clients.iter_mut().skip(1).step_by(2) {
+        client.send("st: h\r\n\r\n");
+        assert_eq!(client.answer().body(), "/half");
+    }
+}

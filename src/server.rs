@@ -240,6 +240,11 @@ impl Server {
         Ok(self.listeners.get(before..).unwrap_or_default())
     }
 
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// The sockets so far.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners

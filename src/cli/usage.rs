@@ -9,7 +9,7 @@ use clap::{ArgMatches, Parser};
 use super::config;
 
 /// Flags of the command line's contract that this version does not have yet.
-const LATER: [&str; 2] = ["--mount", "--listen"];
+const LATER: [&str; 1] = ["--mount"];
 
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;

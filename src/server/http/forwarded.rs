@@ -41,6 +41,16 @@ impl TrustedProxies {
         }
     }
 
+    /// These, and others.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        let peers = match (self.peers, others.peers) {
+            (Some(some), Some(others)) => Some(some.and(others)),
+            (some, others) => some.or(others),
+        };
+        Self { peers, unix: self.unix || others.unix }
+    }
+
     /// The client of a request.
     pub(super) fn client(&self, request: &Request<'_>, ends: &Ends) -> Result<Client, Error> {
         let peer = Client {
@@ -357,6 +367,10 @@ mod tests {
     fn lists_of_proxies() {
         let unix: TrustedProxies = "unix".parse().unwrap();
         assert!(unix.trusts(None) && !unix.trusts("127.0.0.1".parse().ok()));
+        let both = unix.and("10.0.0.1".parse().unwrap()).and("10.0.0.2".parse().unwrap());
+        assert!(
+            both.trusts(None) && both.trusts("10.0.0.1".parse().ok()) && both.trusts("10.0.0.2".parse().ok())
+        );
         let any: TrustedProxies = "any".parse().unwrap();
         assert!(!any.trusts(None) && any.trusts("192.0.2.1".parse().ok()));
         let error = "nginx".parse::<TrustedProxies>().unwrap_err().to_string();

@@ -4,6 +4,7 @@
 //! workbench                  as a CGI program
 //! workbench fcgi ADDR        as a FastCGI responder, on a --socket address such as unix:/run/app.sock or 127.0.0.1:9000
 //! workbench scgi ADDR        as an SCGI server
+//! workbench http ADDR        as an HTTP server, which believes proxies on unix sockets and on 127.0.0.1
 //! ```
 //!
 //! | PATH_INFO | answer |
@@ -16,7 +17,8 @@
 //! | `/fail-after?bytes=N`, `/panic-after?bytes=N` | the same after N bytes of `/big`; `&length=L` promises L |
 //! | anything else | the environment, a line `NAME=value` for each variable, with `%XX` for what is not plain ASCII |
 //!
-//! A socket file belongs to the group that WORKBENCH_SOCKET_GROUP names, so that a web server can be let in.
+//! A socket file belongs to the group that WORKBENCH_SOCKET_GROUP names, so that a web server can be let in. The path that
+//! WORKBENCH_SCRIPT_NAME gives is where the application is mounted.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
             }
         },
         _ => {
-            eprintln!("workbench: write workbench, workbench fcgi ADDR or workbench scgi ADDR");
+            eprintln!("workbench: write workbench, or workbench with fcgi, scgi or http and an address");
             ExitCode::from(2)
         }
     }
@@ -163,11 +165,16 @@ fn serve(protocol: &str, address: &str) -> Result<(), gatewright::error::BoxErro
     let protocol = match protocol {
         "fcgi" => Protocol::FastCgi,
         "scgi" => Protocol::Scgi,
-        _ => return Err("the protocol is fcgi or scgi".into()),
+        "http" => Protocol::Http,
+        _ => return Err("the protocol is fcgi, scgi or http".into()),
     };
     let group = std::env::var("WORKBENCH_SOCKET_GROUP").ok();
     let rights = SocketRights { group, ..SocketRights::default() };
     let mut server = Server::new(protocol);
+    server.settings.site.trusted = "unix, 127.0.0.1".parse()?;
+    if let Ok(name) = std::env::var("WORKBENCH_SCRIPT_NAME") {
+        server.settings.front.script_name = Some(name.parse()?);
+    }
     server.bind(&address.parse()?, &rights)?;
     Ok(server.serve(std::sync::Arc::new(workbench), &Stop::new())?)
 }

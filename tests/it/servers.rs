@@ -59,3 +59,6 @@ behind!(nginx_fcgi_unix_kept = Front::Nginx(Link::new(Protocol::FastCgi, Over::U
 behind!(nginx_fcgi_tcp_kept = Front::Nginx(Link::new(Protocol::FastCgi, Over::Tcp).kept()));
 behind!(nginx_scgi_unix = Front::Nginx(Link::new(Protocol::Scgi, Over::Unix)));
 behind!(nginx_scgi_tcp = Front::Nginx(Link::new(Protocol::Scgi, Over::Tcp)));
+behind!(http = Front::Http);
+behind!(nginx_http_unix = Front::Nginx(Link::new(Protocol::Http, Over::Unix)));
+behind!(nginx_http_tcp_kept = Front::Nginx(Link::new(Protocol::Http, Over::Tcp).kept()));

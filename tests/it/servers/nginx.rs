@@ -1,17 +1,29 @@
-//! nginx before FastCGI and SCGI gateways.
+//! nginx before FastCGI, SCGI and HTTP gateways.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::client::Request;
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
-use super::site::{Site, recipe};
+use super::site::{MOUNT, Site, recipe};
 
 /// What nginx and the gateway speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     FastCgi,
     Scgi,
+    Http,
+}
+
+impl Protocol {
+    /// As the workbench has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Protocol::FastCgi => "fcgi",
+            Protocol::Scgi => "scgi",
+            Protocol::Http => "http",
+        }
+    }
 }
 
 /// Over what they speak it.
@@ -83,6 +95,10 @@ pub(crate) fn careful_location(protocol: Protocol) -> &'static str {
             "location ~ ^/app(?<rest>/.*|)$ {\n include /etc/nginx/scgi_params;\n scgi_param SCRIPT_NAME /app;\n \
              scgi_param PATH_INFO $rest;\n @pass;\n}\n"
         }
+        Protocol::Http => {
+            "location /app {\n proxy_set_header Host $host;\n proxy_set_header X-Forwarded-For $remote_addr;\n \
+             proxy_set_header X-Forwarded-Proto $scheme;\n @pass;\n}\n"
+        }
     }
 }
 
@@ -107,10 +123,22 @@ fn start_before(link: Link, location: &str, gateway: impl FnOnce(&Folder, &Socke
     Site { port, server, gateway: Some((gateway, socket)), folder }
 }
 
+/// Starts `workbench` as an HTTP server, and nothing before it.
+pub(crate) fn start_alone() -> Site {
+    let folder = Folder::new();
+    let socket = Socket::new(&folder, Over::Tcp);
+    let mut server = start_workbench(&folder, &socket, Protocol::Http);
+    server.ready_when(|| socket.is_served());
+    let Socket::Tcp(port) = socket else { unreachable!("it was made for TCP") };
+    Site { port, server, gateway: None, folder }
+}
+
 fn start_workbench(folder: &Folder, socket: &Socket, protocol: Protocol) -> Process {
     Process::start(folder, "gateway", &program("workbench"), |command| {
-        let protocol = if protocol == Protocol::FastCgi { "fcgi" } else { "scgi" };
-        command.arg(protocol).arg(socket.address());
+        command.arg(protocol.word()).arg(socket.address());
+        if protocol == Protocol::Http {
+            command.env("WORKBENCH_SCRIPT_NAME", MOUNT);
+        }
         if is_root() {
             command.env("WORKBENCH_SOCKET_GROUP", "www-data");
         }
@@ -118,10 +146,17 @@ fn start_workbench(folder: &Folder, socket: &Socket, protocol: Protocol) -> Proc
 }
 
 fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &str) -> String {
-    let name = if link.protocol == Protocol::FastCgi { "fastcgi" } else { "scgi" };
-    let (mut pass, mut keep) = (format!("{name}_pass gateway"), "");
+    let (mut pass, kept) = match link.protocol {
+        Protocol::FastCgi => ("fastcgi_pass gateway".to_owned(), "fastcgi_keep_conn on"),
+        Protocol::Scgi => ("scgi_pass gateway".to_owned(), ""),
+        Protocol::Http => (
+            "proxy_pass http://gateway".to_owned(),
+            "proxy_http_version 1.1; proxy_set_header Connection \"\"",
+        ),
+    };
+    let mut keep = "";
     if link.kept {
-        pass += &format!("; {name}_keep_conn on");
+        pass += &format!("; {kept}");
         keep = " keepalive 8;";
     }
     let mut text = String::from("daemon off;\nworker_processes 1;\n");

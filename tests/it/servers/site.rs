@@ -16,6 +16,8 @@ pub(crate) const MOUNT: &str = "/app";
 pub(crate) enum Front {
     Apache(Starts),
     Nginx(Link),
+    /// None: the HTTP server by itself.
+    Http,
 }
 
 impl Front {
@@ -27,6 +29,7 @@ impl Front {
                 apache::start(starts, &program("workbench"), "SetEnv ap_trust_cgilike_cl 1")
             }
             Front::Nginx(link) => nginx::start(link, nginx::careful_location(link.protocol)),
+            Front::Http => nginx::start_alone(),
         }
     }
 
@@ -38,10 +41,22 @@ impl Front {
         matches!(self, Front::Nginx(link) if link.protocol == Protocol::Scgi)
     }
 
+    /// Whether the gateway itself reads HTTP.
+    pub(crate) fn is_http(self) -> bool {
+        self == Front::Http || self.is_proxy()
+    }
+
+    /// Whether a web server passes HTTP on to it.
+    pub(crate) fn is_proxy(self) -> bool {
+        matches!(self, Front::Nginx(link) if link.protocol == Protocol::Http)
+    }
+
     /// Whether a gateway that fails can say so even when the length of its answer was not announced: not by closing a
     /// pipe, nor a unix socket where the end of the connection is the end of the answer.
     pub(crate) fn can_tell_failure(self) -> bool {
-        !self.is_apache() && self != Front::Nginx(Link::new(Protocol::Scgi, Over::Unix))
+        let ends_by_closing =
+            [Protocol::Scgi, Protocol::Http].map(|one| Front::Nginx(Link::new(one, Over::Unix)));
+        !self.is_apache() && !ends_by_closing.contains(&self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Servers for web servers to talk to: FastCGI and SCGI over unix and TCP sockets.
+//! Servers on unix and TCP sockets: FastCGI and SCGI for web servers, HTTP for proxies and for clients.
 //!
 //! ```no_run
 //! use std::sync::Arc;

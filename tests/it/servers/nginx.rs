@@ -235,9 +235,19 @@ fn the_recipes_of_the_readme_serve_the_demo() {
         (Protocol::Scgi, "scgi-gateway", "nginx-scgi", &[]),
         (Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi-stock", &["--script-name", "/demo"]),
         (Protocol::Scgi, "scgi-gateway", "nginx-scgi-stock", &["--script-name", "/demo"]),
+        (
+            Protocol::Http,
+            "http-gateway",
+            "nginx-http",
+            &["--script-name", "/demo", "--trusted-proxy", "unix"],
+        ),
     ] {
-        let pass = if protocol == Protocol::FastCgi { "fastcgi_pass" } else { "scgi_pass" };
-        let location = recipe(name).replace(&format!("{pass} unix:/run/gatewright.sock"), "@pass");
+        let pass = match protocol {
+            Protocol::FastCgi => "fastcgi_pass ",
+            Protocol::Scgi => "scgi_pass ",
+            Protocol::Http => "proxy_pass http://",
+        };
+        let location = recipe(name).replace(&format!("{pass}unix:/run/gatewright.sock"), "@pass");
         assert!(location.contains("@pass;"), "{location}");
         let site = start_before(Link::new(protocol, Over::Unix), &location, |folder, socket| {
             Process::start(folder, "gateway", &program(gateway), |command| {
@@ -255,7 +265,8 @@ fn the_recipes_of_the_readme_serve_the_demo() {
         {
             let answer = Request::new("GET", target).send(site.port).expect(200);
             let text = String::from_utf8(answer.body).expect("a text of UTF-8");
-            for line in ["Hello world!", "SCRIPT_NAME = '/demo'", &format!("PATH_INFO = '{path_info}'")] {
+            let path_info = format!("PATH_INFO = '{path_info}'");
+            for line in ["Hello world!", "SCRIPT_NAME = '/demo'", &path_info, "REMOTE_ADDR = '127.0.0.1'"] {
                 assert!(text.lines().any(|given| given == line), "{target}: {line} is missing in:\n{text}");
             }
         }

@@ -502,3 +502,135 @@ fn two_hundred_idle_and_half_sent_connections_hold_up_nobody() {
         assert_eq!(client.answer().body(), "/half");
     }
 }
+
+/// What came while a request ran was forgotten when other requests had come behind that one before.
+#[test]
+fn requests_that_come_while_one_runs_before_others_are_answered() {
+    static ENTERED: AtomicUsize = AtomicUsize::new(0);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let server = Running::start(
+        Protocol::Http,
+        app(move |environ: &mut Environ<'_>, respond| {
+            if environ.path_info() == b"/wait" {
+                ENTERED.fetch_add(1, Ordering::SeqCst);
+                gate.lock().unwrap().recv()?;
+            }
+            let path = environ.path_info().to_vec();
+            respond.start("200 OK", [("Content-Type", "text/plain")])?.send(path)
+        }),
+    );
+    let (mut client, mut other) = (Client::new(&server), Client::new(&server));
+    client.send(get("/first"));
+    assert_eq!(client.answer().body(), "/first");
+    client.send(["/wait", "/a", "/b"].map(get).concat());
+    while ENTERED.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    client.send(get("/c"));
+    // Once these are answered that was heard of, too.
+    for _ in 0..20 {
+        other.send(get("/other"));
+        assert_eq!(other.answer().body(), "/other");
+    }
+    open.send(()).unwrap();
+    for expected in ["/wait", "/a", "/b", "/c"] {
+        assert_eq!(client.answer().body(), expected);
+    }
+}
+
+/// A generator that gives the same numbers at each run.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % bound as u64).unwrap()
+    }
+}
+
+/// Requests of all kinds behind each other, and the bodies of their answers.
+fn conversation(random: &mut Rng) -> (Vec<u8>, Vec<(&'static str, usize, Vec<u8>)>) {
+    let (mut wire, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..1 + random.below(12) {
+        let sizes = [0, 1, 7, 4000, 65_535, 65_536, 65_537, 200_000];
+        let body = vec![b'a' + u8::try_from(n).unwrap(); sizes[random.below(sizes.len())]];
+        let path = ["/x", "/ignore", "/whole", "/large-pieces"][random.below(4)];
+        let method = if path == "/ignore" && random.below(2) == 0 { "HEAD" } else { "POST" };
+        let expect = ["", "Expect: 100-continue\r\n"][usize::from(random.below(9) == 0 && path != "/ignore")];
+        wire.extend_from_slice(format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{expect}").as_bytes());
+        match random.below(2) {
+            0 => {
+                wire.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+                wire.extend_from_slice(&body);
+            }
+            _ => {
+                wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+                for piece in body.chunks(1 + random.below(80_000)) {
+                    wire.extend_from_slice(format!("{:X};e\r\n", piece.len()).as_bytes());
+                    wire.extend_from_slice(piece);
+                    wire.extend_from_slice(b"\r\n");
+                }
+                wire.extend_from_slice(b"0\r\n\r\n");
+            }
+        }
+        expected.push(match path {
+            "/ignore" => (method, 7, b"ignored".to_vec()),
+            "/whole" => (method, body.len(), body),
+            "/large-pieces" => (method, 3_000_000, Vec::new()),
+            _ => (method, body.len() + 2, body),
+        });
+    }
+    (wire, expected)
+}
+
+#[test]
+fn random_conversations_are_answered_in_order() {
+    use gatewright::server::ReadyModel;
+    for model in [ReadyModel::Native, ReadyModel::Portable] {
+        let server = Running::with(Protocol::Http, app(echo), |settings| {
+            settings.ready = model;
+            settings.workers = 3;
+        });
+        std::thread::scope(|scope| {
+            for seed in 1..=6 {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut random = Rng(seed * 7919);
+                    (0..12).for_each(|_| converse(server, &mut random));
+                });
+            }
+        });
+    }
+}
+
+fn converse(server: &Running, random: &mut Rng) {
+    let (wire, expected) = conversation(random);
+    let mut client = Client::new(server);
+    let mut writer = client.stream.try_clone().unwrap();
+    let slice = [1_000, 3_333, 65_536, 1 << 20][random.below(4)];
+    let sender = std::thread::spawn(move || {
+        // The server may have said that it ends the connection.
+        wire.chunks(slice).try_for_each(|piece| writer.write_all(piece)).is_ok()
+    });
+    for (at, (method, length, end)) in expected.into_iter().enumerate() {
+        let mut answer = client.answer_to(method);
+        while answer.status == 100 {
+            answer = client.answer_to(method);
+        }
+        assert_eq!(answer.status, 200, "answer {at}");
+        if method != "HEAD" {
+            assert_eq!(answer.body.len(), length, "answer {at}");
+            assert!(answer.body.ends_with(&end), "answer {at}");
+        }
+        if answer.header("Connection") == Some("close") {
+            while client.more() {}
+            break;
+        }
+    }
+    assert_eq!(client.read, b"", "nothing more is said");
+    drop(client);
+    sender.join().unwrap();
+}

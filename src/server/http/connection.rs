@@ -166,8 +166,8 @@ impl Connection {
         if self.link.has_expired(Wait::Parked) {
             return self.expire(state, worker);
         }
-        // Once a request runs nobody is told again that the client has ended its sending.
-        state.again = event.ended;
+        // Nobody is told of it again, whatever of it is left when a request runs.
+        state.again = true;
         let pending = std::mem::take(&mut state.pending);
         if let Some(request) = self.take_in(&mut state, &pending, &mut worker.spares) {
             return Some(request);
@@ -178,7 +178,7 @@ impl Connection {
                     let bytes = worker.block.get(..count).unwrap_or_default();
                     let full = count == worker.block.len();
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
-                        state.again |= full;
+                        state.again = full || event.ended;
                         return Some(request);
                     }
                     if !full && !event.ended {
@@ -517,9 +517,8 @@ impl Connection {
             }
             return false;
         }
-        let Some(mut state) = self.follow(state, after) else { return false };
-        let more =
-            std::mem::take(&mut state.again) || !state.pending.is_empty() || self.link.core.is_draining();
+        let Some(state) = self.follow(state, after) else { return false };
+        let more = state.again || !state.pending.is_empty() || self.link.core.is_draining();
         if !more {
             self.wait(state);
         }

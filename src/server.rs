@@ -93,6 +93,10 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
     pub body_timeout: Duration,
+    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while an
+    /// application waited for it; who is slower is cut off, since applications are held up. Under HTTP alone: web servers
+    /// gather bodies themselves.
+    pub min_body_rate: u32,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
     /// Time between requests on a connection that is kept.
@@ -172,6 +176,7 @@ impl Default for Settings {
             workers: 64,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: 240,
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::ZERO,
             half_close_grace: Duration::from_secs(5),

@@ -461,6 +461,31 @@ fn who_is_slow_is_told_or_closed() {
 }
 
 #[test]
+fn a_body_that_trickles_does_not_hold_an_application_for_ever() {
+    let change = |settings: &mut gatewright::server::Settings| {
+        settings.body_timeout = Duration::from_millis(300);
+        settings.min_body_rate = 1_000_000;
+    };
+    let server = Running::with(Protocol::Http, app(echo), change);
+    let mut client = Client::new(&server);
+    client.send("POST /whole HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+    // Each piece comes in time; together they would take an hour.
+    let mut writer = client.stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let mut sent = 0;
+        while writer.write_all(b"x").is_ok() {
+            sent += 1;
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        sent
+    });
+    let mut block = [0; 64];
+    assert!(!matches!(client.stream.read(&mut block), Ok(1..)), "no answer is given for it");
+    assert!(sender.join().unwrap() < 10_000);
+    assert!(text(&server, &get("/good")).ends_with("/good"));
+}
+
+#[test]
 fn an_idle_connection_ends_with_the_server_and_a_request_under_way_is_answered() {
     static WAITING: AtomicUsize = AtomicUsize::new(0);
     let server = Running::start(

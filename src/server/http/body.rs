@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::outgoing::{Outgoing, Progress};
 use crate::error::Error;
 use crate::proto::http::BodyDecoder;
+use crate::server::Settings;
 use crate::server::link::{Received, Wait};
 
 /// The size of one read.
@@ -26,6 +28,8 @@ pub(super) struct Body<'h, 'c> {
     piece: (usize, usize),
     start: usize,
     end: usize,
+    /// How long an application has waited for it.
+    waited: Duration,
     /// The last read took all there was room for: there may be more.
     full: bool,
 }
@@ -47,7 +51,8 @@ impl<'h, 'c> Body<'h, 'c> {
         }
         let end = raw.len();
         let (at, piece, start, full) = (0, (0, 0), 0, false);
-        Self { connection, outgoing, progress, decoder, gathered, at, block, piece, start, end, full }
+        let waited = Duration::ZERO;
+        Self { connection, outgoing, progress, decoder, gathered, at, block, piece, start, end, waited, full }
     }
 
     /// The decoder, what was received behind the body or of the rest of it, and memory to use again.
@@ -109,9 +114,7 @@ impl<'h, 'c> Body<'h, 'c> {
                 }
                 Ok(Received::Nothing) => {
                     self.outgoing.borrow_mut().before_waiting()?;
-                    let most = link.core.settings.body_timeout;
-                    let waited = link.wait_for(self.connection, Wait::Input, most);
-                    waited.inspect_err(|_| self.progress.broken.set(true))?;
+                    self.wait().inspect_err(|_| self.progress.broken.set(true))?;
                 }
                 Ok(Received::End) => {
                     self.progress.broken.set(true);
@@ -125,6 +128,37 @@ impl<'h, 'c> Body<'h, 'c> {
                 }
             }
         }
+    }
+}
+
+impl Body<'_, '_> {
+    /// Waits for the next piece: for as long as one may take, and as all of them may take that have come so far.
+    fn wait(&mut self) -> io::Result<()> {
+        let link = &self.connection.link;
+        let settings = &link.core.settings;
+        let most = match self.patience(settings) {
+            None => settings.body_timeout,
+            Some(Duration::ZERO) => {
+                let rate = settings.min_body_rate;
+                let message = format!("the request's body comes at less than {rate} bytes a second");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            Some(left) => left.min(settings.body_timeout),
+        };
+        let before = link.core.clock.now();
+        let waited = link.wait_for(self.connection, Wait::Input, most);
+        self.waited += Duration::from_millis(link.core.clock.now().saturating_sub(before));
+        waited
+    }
+
+    /// For how much longer it may be waited, by its rate so far; `None` without a limit.
+    fn patience(&self, settings: &Settings) -> Option<Duration> {
+        let rate = u64::from(settings.min_body_rate);
+        if rate == 0 || settings.body_timeout.is_zero() {
+            return None;
+        }
+        let earned = Duration::from_secs(self.decoder.received() / rate);
+        Some(settings.body_timeout.saturating_add(earned).saturating_sub(self.waited))
     }
 }
 

@@ -15,6 +15,7 @@ mod ladder;
 #[cfg(unix)]
 mod models;
 mod oracle;
+mod random;
 #[cfg(unix)]
 mod regressions;
 #[cfg(unix)]

@@ -71,7 +71,9 @@ pub use body::BodyDecoder;
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder, Limits};
 pub use request::{Fields, Framing, Request, Version};
-pub use response::{BodyEncoder, CONTINUE, ChunkHead, EncodeError, Exchange, ResponseHead, Shortfall};
+pub use response::{
+    BodyEncoder, CONTINUE, ChunkHead, EncodeError, Exchange, HeadEncoder, ResponseHead, Shortfall,
+};
 pub use target::{Authority, Target, TargetError};
 
 #[cfg(test)]

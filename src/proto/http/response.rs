@@ -96,23 +96,17 @@ impl ResponseHead<'_> {
     /// # Ok::<(), gatewright::error::BoxError>(())
     /// ```
     pub fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) -> Result<BodyEncoder, EncodeError> {
+        Ok(self.begin(out)?.frame(exchange, self.length, out))
+    }
+
+    /// Appends all of the head that does not depend on how the body is framed. Its end is appended by
+    /// [`HeadEncoder::frame`], once more is known; `length` is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As for [`encode`](Self::encode).
+    pub fn begin(&self, out: &mut Vec<u8>) -> Result<HeadEncoder, EncodeError> {
         let code = self.check()?;
-        let line = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
-            out.reserve(name.len() + value.len() + 4);
-            out.extend_from_slice(name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
-            out.extend_from_slice(b"\r\n");
-        };
-        let length = self.content_length().or(self.length);
-        let bodyless = exchange.is_head || matches!(code, 204 | 304);
-        let frame = match length {
-            _ if bodyless => Frame::Nothing,
-            Some(length) => Frame::Length(length),
-            None if exchange.version == Version::Http11 => Frame::Chunks,
-            None => Frame::UntilClose,
-        };
-        let keep_alive = exchange.keep_alive && frame != Frame::UntilClose && !self.says_close();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status);
         out.extend_from_slice(b"\r\n");
@@ -125,18 +119,7 @@ impl ResponseHead<'_> {
         if let Some(server) = self.server.filter(|_| !self.headers.contains("Server")) {
             line(out, b"Server", server.as_bytes());
         }
-        match length {
-            Some(length) if code != 204 => line(out, b"Content-Length", length.to_string().as_bytes()),
-            _ if frame == Frame::Chunks => line(out, b"Transfer-Encoding", b"chunked"),
-            _ => {}
-        }
-        match (exchange.version, keep_alive) {
-            (_, false) => line(out, b"Connection", b"close"),
-            (Version::Http10, true) => line(out, b"Connection", b"keep-alive"),
-            (Version::Http11, true) => {}
-        }
-        out.extend_from_slice(b"\r\n");
-        Ok(BodyEncoder { frame, keep_alive, cut: 0 })
+        Ok(HeadEncoder { code, length: self.content_length(), close: self.says_close() })
     }
 
     /// The status code, when all can be sent.
@@ -177,6 +160,57 @@ impl ResponseHead<'_> {
 
     fn connection(&self) -> impl Iterator<Item = &[u8]> {
         self.headers.get_all("Connection").flat_map(list)
+    }
+}
+
+/// A head that is still without its end; [`ResponseHead::begin`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadEncoder {
+    code: u16,
+    /// The one that the application gave.
+    length: Option<u64>,
+    close: bool,
+}
+
+impl HeadEncoder {
+    /// Appends the end of the head: Content-Length or Transfer-Encoding, Connection, the empty line. `length` is the whole
+    /// body's, where it is known and the application did not say.
+    pub fn frame(self, exchange: &Exchange, length: Option<u64>, out: &mut Vec<u8>) -> BodyEncoder {
+        let bodyless = exchange.is_head || matches!(self.code, 204 | 304);
+        let length = self.length.or(length);
+        let frame = match length {
+            _ if bodyless => Frame::Nothing,
+            Some(length) => Frame::Length(length),
+            None if exchange.version == Version::Http11 => Frame::Chunks,
+            None => Frame::UntilClose,
+        };
+        let keep_alive = exchange.keep_alive && frame != Frame::UntilClose && !self.close;
+        match length {
+            Some(length) if self.code != 204 => {
+                line(out, b"Content-Length", crate::util::shown(&mut [0; 20], length));
+            }
+            _ if frame == Frame::Chunks => line(out, b"Transfer-Encoding", b"chunked"),
+            _ => {}
+        }
+        match (exchange.version, keep_alive) {
+            (_, false) => line(out, b"Connection", b"close"),
+            (Version::Http10, true) => line(out, b"Connection", b"keep-alive"),
+            (Version::Http11, true) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        BodyEncoder { frame, keep_alive, cut: 0 }
+    }
+
+    /// Whether no body may follow, whatever the request was.
+    pub fn is_bodyless(&self) -> bool {
+        matches!(self.code, 204 | 304)
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len().saturating_add(value.len()).saturating_add(4));
+    for piece in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
     }
 }
 

@@ -457,7 +457,8 @@ impl Connection {
         progress.left.set(decoder.left());
         progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && raw.is_empty());
         progress.broken.set(error.is_some() && !exchange.keep_alive);
-        let outgoing = Outgoing::new(self, &progress, exchange, std::mem::take(&mut worker.buffer));
+        let (wire, buffer) = (worker.spares.take_bytes(), std::mem::take(&mut worker.buffer));
+        let outgoing = Outgoing::new(self, &progress, exchange, wire, buffer);
         let outgoing = RefCell::new(outgoing);
         // A whole body has nothing behind it that would be its own.
         let (own, next) = if decoder.is_whole() { (Vec::new(), raw) } else { (raw, Vec::new()) };
@@ -486,7 +487,8 @@ impl Connection {
         worker.block.resize(BLOCK, 0);
         let outgoing = outgoing.into_inner();
         let keeps_alive = outgoing.keeps_alive() && !progress.broken.get();
-        let (rest, buffer) = outgoing.into_rest();
+        let (rest, wire, buffer) = outgoing.into_rest();
+        worker.spares.give_bytes(wire);
         worker.buffer = buffer;
         let pending = if next.is_empty() { left } else { next };
         let after = match outcome.end {
@@ -628,8 +630,7 @@ impl BaseHandler for Handler<'_, '_> {
 
     fn send_headers(&self, _out: &mut dyn Output, head: &mut Head) -> io::Result<()> {
         base::seal_headers(self, head)?;
-        self.outgoing.borrow_mut().start(head);
-        Ok(())
+        self.outgoing.borrow_mut().start(head)
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

@@ -11,6 +11,7 @@ use super::forwarded::{Client, TrustedProxies};
 use crate::environ::Vars;
 use crate::error::Error;
 use crate::proto::http::{Authority, Request};
+use crate::util::shown;
 
 /// SERVER_SOFTWARE.
 const SOFTWARE: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
@@ -78,9 +79,10 @@ impl Site {
         vars.set("GATEWAY_INTERFACE", "CGI/1.1");
         vars.set("SERVER_SOFTWARE", SOFTWARE);
         vars.set("SERVER_NAME", self.name(request, ends));
-        vars.set("SERVER_PORT", port(request, ends, &client).to_string());
+        let mut room = [0; 64];
+        vars.set("SERVER_PORT", shown(&mut room, port(request, ends, &client)));
         if let Some(local) = ends.local {
-            vars.set("SERVER_ADDR", bare(local.ip()));
+            vars.set("SERVER_ADDR", shown(&mut room, bare(local.ip())));
         }
         vars.set("SERVER_PROTOCOL", request.version.as_str());
         vars.set("REQUEST_METHOD", request.method);
@@ -93,10 +95,10 @@ impl Site {
         vars.set("PATH_INFO", Cow::<[u8]>::from(percent_decode(request.target.path())));
         vars.set("QUERY_STRING", request.target.query().unwrap_or_default());
         if let Some(address) = client.address {
-            vars.set("REMOTE_ADDR", bare(address));
+            vars.set("REMOTE_ADDR", shown(&mut room, bare(address)));
         }
         if let Some(port) = client.port {
-            vars.set("REMOTE_PORT", port.to_string());
+            vars.set("REMOTE_PORT", shown(&mut room, port));
         }
         request.variables(vars)
     }
@@ -133,8 +135,8 @@ fn port(request: &Request<'_>, ends: &Ends, client: &Client) -> u16 {
 }
 
 /// An address without brackets and zone; one of IPv4 mapped into IPv6 as what it is.
-fn bare(address: IpAddr) -> String {
-    address.to_canonical().to_string()
+fn bare(address: IpAddr) -> IpAddr {
+    address.to_canonical()
 }
 
 /// A server's own name: a host without a port.

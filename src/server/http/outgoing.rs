@@ -7,8 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::connection::Connection;
 use crate::handlers::{End, Flow, Head};
-use crate::headers::Headers;
-use crate::proto::http::{BodyEncoder, CONTINUE, ChunkHead, Exchange, ResponseHead};
+use crate::proto::http::{BodyEncoder, CONTINUE, ChunkHead, Exchange, HeadEncoder, ResponseHead};
 use crate::util::format_date_time;
 
 /// Output leaves when it has grown so large.
@@ -43,8 +42,8 @@ pub(super) struct Outgoing<'c> {
     connection: &'c Arc<Connection>,
     progress: &'c Progress,
     exchange: Exchange,
-    /// Status, headers, length: what was started with and has not been framed.
-    head: Option<(Vec<u8>, Headers)>,
+    /// The head, whose end is not written yet.
+    head: Option<HeadEncoder>,
     encoder: Option<BodyEncoder>,
     /// The body so far, not framed.
     body: Vec<u8>,
@@ -63,17 +62,19 @@ impl<'c> Outgoing<'c> {
         connection: &'c Arc<Connection>,
         progress: &'c Progress,
         exchange: Exchange,
-        mut buffer: Vec<u8>,
+        mut wire: Vec<u8>,
+        mut body: Vec<u8>,
     ) -> Self {
-        buffer.clear();
+        wire.clear();
+        body.clear();
         Self {
             connection,
             progress,
             exchange,
             head: None,
             encoder: None,
-            body: buffer,
-            wire: Vec::new(),
+            body,
+            wire,
             rest: Vec::new(),
             left: false,
             flow: Flow::default(),
@@ -82,8 +83,14 @@ impl<'c> Outgoing<'c> {
     }
 
     /// The answer's head is complete, and leaves with the first of its body.
-    pub(super) fn start(&mut self, head: &Head) {
-        self.head = Some((head.status().to_vec(), head.headers().clone()));
+    pub(super) fn start(&mut self, head: &Head) -> io::Result<()> {
+        let begun = with_date(|date| {
+            let (status, headers) = (head.status(), head.headers());
+            let head = ResponseHead { status, headers, date, server: Some(SERVER), length: None };
+            head.begin(&mut self.wire)
+        });
+        self.head = Some(begun.map_err(io::Error::other)?);
+        Ok(())
     }
 
     pub(super) fn set_flow(&mut self, flow: Flow) {
@@ -145,11 +152,11 @@ impl<'c> Outgoing<'c> {
         self.broken.is_none() && self.encoder.as_ref().is_some_and(BodyEncoder::keep_alive)
     }
 
-    /// The end of the answer that waits for room, and memory to use again.
-    pub(super) fn into_rest(mut self) -> (Vec<u8>, Vec<u8>) {
+    /// The end of the answer that waits for room, and the two pieces of memory to use again.
+    pub(super) fn into_rest(mut self) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
         self.body.clear();
         self.body.shrink_to(KEPT);
-        (self.rest, self.body)
+        (self.rest, self.wire, self.body)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -161,26 +168,20 @@ impl<'c> Outgoing<'c> {
         result
     }
 
-    /// Frames the head, if that was not done; `length` is the body's, where all of it is here.
-    fn frame_head(&mut self, length: Option<u64>) -> io::Result<()> {
-        let Some((status, headers)) = self.head.take() else { return Ok(()) };
+    /// Ends the head, if that was not done; `length` is the body's, where all of it is here.
+    fn frame_head(&mut self, length: Option<u64>) {
+        let Some(head) = self.head.take() else { return };
         let keep_alive =
             self.exchange.keep_alive && self.progress.lets_live() && !self.connection.link.core.is_draining();
         let exchange = Exchange { keep_alive, ..self.exchange };
-        let bodyless = exchange.is_head || matches!(status.get(..3), Some(b"204" | b"304"));
-        let length = length.filter(|_| !bodyless);
-        let encoder = with_date(|date| {
-            let head =
-                ResponseHead { status: &status, headers: &headers, date, server: Some(SERVER), length };
-            head.encode(&exchange, &mut self.wire)
-        });
-        self.encoder = Some(encoder.map_err(io::Error::other)?);
-        Ok(())
+        // Of what is not sent nobody knows the length.
+        let length = length.filter(|_| !exchange.is_head && !head.is_bodyless());
+        self.encoder = Some(head.frame(&exchange, length, &mut self.wire));
     }
 
     /// Sends what has gathered and `data`, which may be large, from where it is.
     fn send_piece(&mut self, data: &[u8]) -> io::Result<()> {
-        self.frame_head(None)?;
+        self.frame_head(None);
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let gathered = encoder.take(self.body.len());
         let taken = encoder.take(data.len());
@@ -202,7 +203,7 @@ impl<'c> Outgoing<'c> {
 
     /// Sends the end in one go with what has gathered; nobody waits for room for it.
     fn send_end(&mut self) -> io::Result<()> {
-        self.frame_head(Some(self.body.len() as u64))?;
+        self.frame_head(Some(self.body.len() as u64));
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let chunk = (encoder.is_chunked() && !self.body.is_empty()).then(|| ChunkHead::new(self.body.len()));
         let taken = encoder.take(self.body.len());

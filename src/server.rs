@@ -23,12 +23,13 @@ pub mod http;
 mod inherit;
 mod link;
 mod listen;
-mod notice;
 mod privileges;
 mod ready;
 mod scgi;
 mod socket_file;
 mod spool;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ use crate::app::Application;
 use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
 use crate::error::Error;
-use crate::handlers::Attributes;
+use crate::handlers::{Attributes, Observer};
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct Settings {
     /// The roles that the application knows besides that of a responder (FastCGI 1.0, section 6); others are refused
     /// with UNKNOWN_ROLE.
     pub roles: Roles,
+    /// Where an application's messages go under FastCGI.
+    pub messages: Messages,
     /// Connections at once; more wait to be accepted. The one that has been idle for the longest time is closed for
     /// them, if there is an idle one.
     pub max_connections: usize,
@@ -109,6 +112,8 @@ pub struct Settings {
     pub front: FrontSettings,
     /// What an HTTP server is told about its place on the web.
     pub site: http::Site,
+    /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
+    pub observer: Option<Arc<dyn Observer>>,
     /// How threads wait for connections.
     pub ready: ReadyModel,
 }
@@ -121,6 +126,18 @@ pub struct Roles {
     pub authorizer: bool,
     /// It makes its answer of a file that comes as [`Environ::data`](crate::environ::Environ::data).
     pub filter: bool,
+}
+
+/// Where an application's messages go ([`Environ::errors`](crate::environ::Environ::errors)) under FastCGI. Under SCGI they
+/// go to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Messages {
+    /// To the web server, as STDERR records before later output.
+    #[default]
+    Web,
+    /// To standard error.
+    Log,
 }
 
 /// How threads wait for connections that are ready.
@@ -156,6 +173,10 @@ impl Settings {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
     }
 
+    fn max_connections_or_none(&self) -> usize {
+        if self.max_connections == 0 { usize::MAX } else { self.max_connections }
+    }
+
     fn max_head_or_none(&self) -> usize {
         if self.max_head == 0 { usize::MAX } else { self.max_head }
     }
@@ -171,6 +192,7 @@ impl Default for Settings {
             body_gather: 64 << 10,
             full_duplex: false,
             roles: Roles::default(),
+            messages: Messages::default(),
             max_connections: most_connections(),
             max_requests_per_connection: 64,
             workers: 64,
@@ -184,6 +206,7 @@ impl Default for Settings {
             front: FrontSettings::default(),
             site: http::Site::default(),
             ready: ReadyModel::default(),
+            observer: None,
         }
     }
 }

@@ -31,6 +31,17 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// How many bytes the other end of a socket has not read yet.
+#[cfg(test)]
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> c_int {
+    use std::os::fd::AsRawFd;
+    let mut count: c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int to where it is pointed, which lives for the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    assert_eq!(result, 0);
+    count
+}
+
 /// Adds a socket to a poller; it is to be deleted before it is closed.
 pub(crate) fn watch(
     poller: &polling::Poller,

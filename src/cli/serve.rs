@@ -7,23 +7,26 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
-use super::app::{self, App};
+use super::access::OpenedLog;
 use super::front::FrontFlags;
 use super::life::{self, Life};
+use super::limits::Limits;
+use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
-use super::{logger, usage};
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::Application;
-use crate::handlers::capture_panics;
+use crate::environ::front::Front;
+use crate::handlers::{Observer, capture_panics};
 use crate::server::http::{ServerName, SiteError, TrustedProxies};
-use crate::server::{Address, Listener, Protocol, Server, SocketRights, Stop};
+use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     sockets: Sockets,
 }
@@ -39,9 +42,8 @@ struct OwnArguments {
 #[derive(Parser, Debug)]
 #[command(version)]
 struct HttpArguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     http: HttpFlags,
     #[command(flatten)]
@@ -90,9 +92,17 @@ struct Sockets {
     front: FrontFlags,
     #[command(flatten)]
     rights: Rights,
+    #[command(flatten)]
+    around: Around,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
+    /// Where an application's messages go under FastCGI: web, to the web server, whose log they become part of, or log, to
+    /// standard error [default: web; log with --front iis]
+    #[arg(long, value_name = "WHERE", value_parser = parse_stderr)]
+    stderr: Option<Messages>,
+    #[command(flatten)]
+    limits: Limits,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -108,6 +118,14 @@ fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {
 
 fn parse_name(text: &str) -> Result<ServerName, String> {
     text.parse().map_err(|error: SiteError| error.to_string())
+}
+
+fn parse_stderr(text: &str) -> Result<Messages, String> {
+    match text {
+        "web" => Ok(Messages::Web),
+        "log" => Ok(Messages::Log),
+        _ => Err("write web or log".to_owned()),
+    }
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -132,9 +150,7 @@ pub fn scgi() -> ExitCode {
 pub fn http() -> ExitCode {
     const PROGRAM: &str = "http-gateway";
     match usage::parse::<HttpArguments>(PROGRAM, std::env::args_os().skip(1)) {
-        Ok(HttpArguments { app, http, sockets }) => {
-            serve_http(PROGRAM, http, sockets, app.unwrap_or_default().open())
-        }
+        Ok(HttpArguments { serving, http, sockets }) => serve_http(PROGRAM, http, sockets, || serving.open()),
         Err(exit) => exit,
     }
 }
@@ -142,12 +158,17 @@ pub fn http() -> ExitCode {
 /// Serves an application of the program's own over HTTP, with the arguments behind `http`.
 pub(super) fn own_http(program: &str, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnHttpArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnHttpArguments { http, sockets }) => serve_http(program, http, sockets, app),
+        Ok(OwnHttpArguments { http, sockets }) => serve_http(program, http, sockets, || Ok(app)),
         Err(exit) => exit,
     }
 }
 
-fn serve_http(program: &str, http: HttpFlags, mut sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+fn serve_http(
+    program: &str,
+    http: HttpFlags,
+    mut sockets: Sockets,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+) -> ExitCode {
     let HttpFlags { listen, trusted_proxy, server_name } = http;
     sockets.socket.extend(listen);
     let trusted = trusted_proxy.into_iter().fold(TrustedProxies::default(), TrustedProxies::and);
@@ -158,8 +179,8 @@ fn serve_http(program: &str, http: HttpFlags, mut sockets: Sockets, app: Arc<dyn
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        Ok(Arguments { app, sockets }) => {
-            serve(program, Server::new(protocol), sockets, app.unwrap_or_default().open())
+        Ok(Arguments { serving, sockets }) => {
+            serve(program, Server::new(protocol), sockets, || serving.open())
         }
         Err(exit) => exit,
     }
@@ -168,33 +189,22 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, Server::new(protocol), sockets, app),
+        Ok(OwnArguments { sockets }) => serve(program, Server::new(protocol), sockets, || Ok(app)),
         Err(exit) => exit,
     }
 }
 
-/// Why a server did not run to its clean end.
-enum Failure {
-    Usage(String),
-    Run(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Failure::Run(error)
-    }
-}
-
-fn serve(program: &str, server: Server, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+fn serve(
+    program: &str,
+    server: Server,
+    sockets: Sockets,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+) -> ExitCode {
     logger::install(program);
     capture_panics();
     match run(program, server, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(what)) => usage::wrong(program, &what),
-        Err(Failure::Run(error)) => {
-            usage::tell(&format!("{program}: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(program),
     }
 }
 
@@ -202,7 +212,7 @@ fn run(
     program: &str,
     mut server: Server,
     sockets: Sockets,
-    app: Arc<dyn Application>,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
 ) -> Result<(), Failure> {
     server.settings.allow = sockets.rights.peers(server.protocol()).map_err(Failure::Usage)?;
     server.settings.front = match server.protocol() {
@@ -210,7 +220,22 @@ fn run(
         _ => sockets.front.settings(),
     };
     server.settings.full_duplex = sockets.full_duplex;
+    server.settings.messages = match sockets.stderr {
+        Some(messages) => messages,
+        // IIS takes any record of STDERR for a failure.
+        None if server.settings.front.front == Front::Iis => Messages::Log,
+        None => Messages::Web,
+    };
+    sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
+    let around = sockets.around.clone();
+    let open = || -> Result<_, Failure> {
+        let app = around.wrap(app()?);
+        Ok((app, around.access.open().map_err(Failure::run)?))
+    };
+    // As a rule before anything is bound, and as root, who may make a log file anywhere. A new root directory has its
+    // own paths, and nothing that is open shall lead out of it.
+    let opened = if sockets.rights.changes_root() { Err(open) } else { Ok(open()?) };
     let life = Life::begin().context("cannot receive signals")?;
     let rights =
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
@@ -220,10 +245,28 @@ fn run(
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
+    let (app, access_log) = opened.or_else(|open| open())?;
+    watch(server, app, access_log, life)
+}
+
+/// Serves until a signal ends it.
+fn watch(
+    mut server: Server,
+    app: Arc<dyn Application>,
+    access_log: Option<OpenedLog>,
+    life: Life,
+) -> Result<(), Failure> {
     let stop = Stop::new();
-    life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
-    server.serve(app, &stop).map_err(anyhow::Error::from)?;
-    Ok(())
+    let access_log = access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?;
+    let access_log = access_log.map(Arc::new);
+    server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
+    let logs = access_log.clone();
+    let reopen = move || logs.iter().for_each(|log| log.reopen());
+    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
+    let served = server.serve(app, &stop);
+    // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
+    access_log.iter().for_each(|log| log.close());
+    Ok(served.map_err(anyhow::Error::from)?)
 }
 
 /// Binds the sockets, or takes what was handed over, and says so.

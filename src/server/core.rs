@@ -22,10 +22,10 @@ pub(super) use self::workers::{Spares, Worker};
 use super::clock::{Clock, Millis};
 use super::gate::Gate;
 use super::link::Link;
-use super::notice::Notice;
 use super::ready::{self, Event, ReadySet, Token};
 use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, http, scgi};
 use crate::app::Application;
+use crate::notice::Notice;
 
 /// A connection that speaks a protocol.
 pub(super) trait Session: Send + Sync {
@@ -160,11 +160,11 @@ impl Core {
         let Some(listener) = self.doors.get(door).and_then(|door| lock(door).clone()) else { return };
         let mut first = None;
         for _ in 0..AT_ONCE {
-            if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
+            if self.count.load(Ordering::SeqCst) >= self.settings.max_connections_or_none() {
                 self.full.store(true, Ordering::SeqCst);
                 // One may have left before it could know.
-                if self.count.load(Ordering::SeqCst) >= self.settings.max_connections {
-                    let most = self.settings.max_connections;
+                if self.count.load(Ordering::SeqCst) >= self.settings.max_connections_or_none() {
+                    let most = self.settings.max_connections_or_none();
                     FULL.warn(format_args!(
                         "{}: {most} connections, as many as may be; others wait",
                         listener.description()

@@ -16,20 +16,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 
 use self::body::Body;
+use self::feed::Key;
 pub(in crate::server) use self::intake::Request;
 use self::intake::{Fate, Intake, Place};
 use self::outgoing::Outgoing;
 use super::core::{Job, Session, Worker, lock};
 use super::link::{Link, Received, Wait};
-use super::notice::Notice;
 use super::ready::Event;
-use super::{LINGER, Settings, attributes};
+use super::{LINGER, Messages as To, Settings, attributes};
 use crate::app::refusal;
 use crate::environ::{Abort, Role, Vars};
 use crate::error::BoxError;
 use crate::handlers::{
     Attributes, BaseCgiHandler, BaseHandler, End, Flow, Outcome, Output, Scratch, Streams,
 };
+use crate::notice::Notice;
 
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
@@ -146,9 +147,11 @@ impl Connection {
             return false;
         }
         if intake.poller {
-            // The application's thread hears of the same, and reads.
+            // The application's thread hears of the same, and reads; but what it reads does not tell it of the end.
+            intake.more |= event.ended;
             return false;
         }
+        let to_the_end = event.ended || intake.more;
         while !intake.deaf {
             intake.more = intake.is_full();
             if intake.more {
@@ -166,7 +169,7 @@ impl Connection {
                     if let Err(error) = intake.take_in(bytes, place) {
                         refuse(&mut intake, &error);
                     }
-                    if count < worker.block.len() && !event.ended {
+                    if count < worker.block.len() && !to_the_end {
                         break;
                     }
                 }
@@ -197,7 +200,9 @@ impl Connection {
         let deadline = intake.deadline(&self.link);
         self.link.set_deadline(Wait::Parked, deadline);
         self.link.set_idle(intake.is_idle());
-        if park && !intake.deaf && self.link.park(self).is_err() {
+        if intake.deaf {
+            self.link.park_deaf();
+        } else if park && self.link.park(self).is_err() {
             // Nobody would ever hear of it again.
             self.close(intake, Fate::Closed);
             return false;
@@ -253,15 +258,15 @@ impl Connection {
 
     /// Runs the application for one request.
     fn serve(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> After {
-        let Request { id, role, vars, error, gathered, .. } = request;
-        let outgoing = RefCell::new(Outgoing::new(self, id, std::mem::take(&mut worker.buffer)));
+        let Request { key, role, vars, error, gathered, .. } = request;
+        let outgoing = RefCell::new(Outgoing::new(self, key, std::mem::take(&mut worker.buffer)));
         let block = std::mem::take(&mut worker.block);
         let handler = Handler {
             connection: self,
             role,
             vars,
-            body: RefCell::new(Body::stdin(self, id, gathered, block, &outgoing)),
-            data: RefCell::new(Body::data(self, id, &outgoing)),
+            body: RefCell::new(Body::stdin(self, key, gathered, block, &outgoing)),
+            data: RefCell::new(Body::data(self, key, &outgoing)),
             outgoing: &outgoing,
             scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
         };
@@ -276,22 +281,22 @@ impl Connection {
         let (gathered, block) = body.into_inner().into_memory();
         worker.spares.give_bytes(gathered);
         worker.block = block;
-        worker.buffer = outgoing.into_inner().into_buffer();
-        self.conclude(id, &outcome)
+        let outgoing = outgoing.into_inner();
+        let over = outgoing.is_over();
+        worker.buffer = outgoing.into_buffer();
+        self.conclude(key, over, &outcome)
     }
 
     /// A request is over: the connection goes on, or is closed.
-    fn conclude(self: &Arc<Self>, id: u16, outcome: &Outcome) -> After {
+    fn conclude(self: &Arc<Self>, key: Key, over: bool, outcome: &Outcome) -> After {
         let mut intake = lock(&self.intake);
-        // It is still there if no END_REQUEST went out: unless the web server gave the request up, nothing that is sent
-        // now would be understood.
-        match intake.forget(id) {
-            None => intake.answered(),
-            Some(false) if outcome.end != End::Answered => {
-                self.close(intake, Fate::Lingering);
-                return After::Nothing;
-            }
-            Some(_) => {}
+        if over {
+            intake.answered();
+        } else if !intake.forget(key) && outcome.end != End::Answered {
+            // No END_REQUEST went out, and the web server has not given the request up: nothing that is sent now would
+            // be understood.
+            self.close(intake, Fate::Lingering);
+            return After::Nothing;
         }
         if intake.fate != Fate::Open {
             return After::Nothing;
@@ -304,61 +309,52 @@ impl Connection {
         After::Nothing
     }
 
-    /// Sends the records of a request's answer, whole, waiting for room if need be. With `last`, the request is over
-    /// with them, its id may be used again, and what finds no room is sent later.
-    fn send(self: &Arc<Self>, id: u16, pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
+    /// Sends the records of a request's answer, whole, waiting for room if need be. The last ones are those with an
+    /// `over`, which becomes true: the request's id may be used again, and what finds no room is sent later.
+    fn send(
+        self: &Arc<Self>,
+        key: Key,
+        pieces: &mut [IoSlice<'_>],
+        over: Option<&mut bool>,
+    ) -> io::Result<()> {
+        let last = over.is_some();
         let mut out = lock(&self.out);
         if let Some(kind) = out.broken {
             return Err(kind.into());
         }
         {
             let mut intake = lock(&self.intake);
-            if intake.is_aborted(id) {
+            if intake.is_aborted(key) {
                 return Err(given_up());
             }
             out.rest.append(&mut intake.aside);
-            if last {
-                intake.finish(id);
+            if let Some(over) = over {
+                intake.finish(key);
+                *over = true;
             }
         }
         let result = self.put(&mut out, pieces, last);
         out.broken = result.as_ref().err().map(io::Error::kind);
+        self.note_rest(&out);
         drop(out);
         self.link.note_output();
+        self.watch_for_room();
         self.send_aside();
         result
     }
 
     fn put(self: &Arc<Self>, out: &mut Out, mut pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
         if !out.rest.is_empty() {
-            let mut rest = std::mem::take(&mut out.rest);
-            let result = self.link.send_all(self, &mut [IoSlice::new(&rest)]);
-            rest.clear();
-            out.rest = rest;
-            self.has_rest.store(false, Ordering::Release);
-            self.link.set_deadline(Wait::Output, None);
-            result?;
+            let rest = std::mem::take(&mut out.rest);
+            self.link.send_all(self, &mut [IoSlice::new(&rest)])?;
         }
         if !last {
             return self.link.send_all(self, pieces);
         }
         let sent = self.link.send_now(pieces)?;
         IoSlice::advance_slices(&mut pieces, sent);
-        if !pieces.is_empty() {
-            pieces.iter().for_each(|piece| out.rest.extend_from_slice(piece));
-            self.wait_for_room(out)?;
-        }
+        pieces.iter().for_each(|piece| out.rest.extend_from_slice(piece));
         Ok(())
-    }
-
-    /// The rest of the records is sent when there is room, by whoever hears of it.
-    fn wait_for_room(self: &Arc<Self>, out: &Out) -> io::Result<()> {
-        self.has_rest.store(true, Ordering::Release);
-        if out.rest.len() > MOST_ASIDE {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
-        }
-        self.link.set_deadline(Wait::Output, self.link.core.clock.after(self.settings().write_timeout));
-        self.link.want_room(self, true)
     }
 
     /// Sends records that belong to no answer under way, unless somebody is writing: that one does it afterwards.
@@ -370,36 +366,48 @@ impl Connection {
                 Err(TryLockError::WouldBlock) => return,
             };
             out.rest.append(&mut lock(&self.intake).aside);
-            self.send_what_fits(&mut out);
+            self.send_what_fits(out);
         }
     }
 
     /// There may be room again.
     fn send_rest(self: &Arc<Self>) {
-        if let Ok(mut out) = self.out.try_lock() {
-            self.send_what_fits(&mut out);
+        if let Ok(out) = self.out.try_lock() {
+            self.send_what_fits(out);
         }
     }
 
-    fn send_what_fits(self: &Arc<Self>, out: &mut Out) {
+    fn send_what_fits(self: &Arc<Self>, mut out: MutexGuard<'_, Out>) {
         let result = match out.broken {
             Some(kind) => Err(kind.into()),
-            None => self.link.send_now(&mut [IoSlice::new(&out.rest)]).and_then(|sent| {
-                out.rest.drain(..sent);
-                match out.rest.is_empty() {
-                    false => self.wait_for_room(out),
-                    true if self.has_rest.swap(false, Ordering::AcqRel) => {
-                        self.link.set_deadline(Wait::Output, None);
-                        self.link.want_room(self, false)
-                    }
-                    true => Ok(()),
-                }
-            }),
+            None => self.link.send_now(&[IoSlice::new(&out.rest)]),
         };
-        if let Err(error) = result {
-            out.broken = Some(error.kind());
-            out.rest.clear();
-            self.has_rest.store(false, Ordering::Release);
+        match result {
+            Ok(sent) if out.rest.len() - sent <= MOST_ASIDE => drop(out.rest.drain(..sent)),
+            result => {
+                out.broken = Some(result.map_or_else(|error| error.kind(), |_| io::ErrorKind::TimedOut));
+                out.rest.clear();
+                lock(&self.intake).break_off();
+            }
+        }
+        self.note_rest(&out);
+        drop(out);
+        self.watch_for_room();
+    }
+
+    /// Whoever hears of room sends the rest.
+    fn note_rest(&self, out: &Out) {
+        let waits = !out.rest.is_empty();
+        if self.has_rest.swap(waits, Ordering::AcqRel) || waits {
+            let most = self.settings().write_timeout;
+            let deadline = waits.then(|| self.link.core.clock.after(most)).flatten();
+            self.link.set_deadline(Wait::Output, deadline);
+        }
+    }
+
+    /// Asks to hear of room, while there is a rest. Not under the lock: whoever hears of it needs that.
+    fn watch_for_room(self: &Arc<Self>) {
+        if self.link.want_room(self, self.has_rest.load(Ordering::Acquire)).is_err() {
             lock(&self.intake).break_off();
         }
     }
@@ -420,10 +428,10 @@ impl Connection {
     }
 
     /// Whether the web server has given the request up.
-    fn is_given_up(self: &Arc<Self>, id: u16) -> bool {
+    fn is_given_up(self: &Arc<Self>, key: Key) -> bool {
         // From now on somebody hears of it.
         let deaf = self.link.enter_set(self).is_err();
-        deaf || self.link.is_gone() || lock(&self.intake).is_aborted(id)
+        deaf || self.link.is_gone() || lock(&self.intake).is_aborted(key)
     }
 }
 
@@ -454,9 +462,10 @@ impl BaseCgiHandler for Handler<'_, '_> {
     fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
         let (body, data) = (&mut *self.body.borrow_mut(), &mut *self.data.borrow_mut());
         let scratch = &mut *self.scratch.borrow_mut();
-        let id = self.outgoing.borrow().id();
-        let gone = || self.connection.is_given_up(id);
-        let (mut answer, mut errors) = (Answer(self.outgoing), Messages(self.outgoing));
+        let key = self.outgoing.borrow().key();
+        let gone = || self.connection.is_given_up(key);
+        let mut answer = Answer(self.outgoing);
+        let mut errors = Messages { to: self.connection.settings().messages, outgoing: self.outgoing };
         let mut streams = Streams::new(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
         streams.role = self.role;
         if self.role == Role::Filter {
@@ -477,7 +486,11 @@ impl BaseCgiHandler for Handler<'_, '_> {
 impl BaseHandler for Handler<'_, '_> {
     fn attributes(&self) -> Attributes<'_> {
         let settings = self.connection.settings();
-        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
+        Attributes {
+            keep_variables: &settings.front.keep_variables,
+            observer: settings.observer.as_deref(),
+            ..attributes(settings)
+        }
     }
 }
 
@@ -509,12 +522,18 @@ impl Output for Answer<'_, '_> {
     }
 }
 
-/// STDERR of the request under way.
-struct Messages<'a, 's>(&'a RefCell<Outgoing<'s>>);
+/// The application's messages: STDERR of the request under way, or standard error.
+struct Messages<'a, 's> {
+    to: To,
+    outgoing: &'a RefCell<Outgoing<'s>>,
+}
 
 impl Write for Messages<'_, '_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().stderr(data)?;
+        match self.to {
+            To::Web => self.outgoing.borrow_mut().stderr(data)?,
+            To::Log => io::stderr().write_all(data)?,
+        }
         Ok(data.len())
     }
 

@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, sendmsg};
 
 use super::clock::Millis;
-use super::core::{Core, Session};
+use super::core::{Core, Session, lock};
 use super::ready::{Event, Interest, Token};
 use super::{Flag, Stream};
 
@@ -46,7 +46,7 @@ pub(super) struct Link {
     /// 0 until the core has a place for it.
     token: AtomicU64,
     in_set: AtomicBool,
-    wants_room: AtomicBool,
+    wants_room: Mutex<bool>,
     deadlines: [AtomicU64; 3],
     expired: AtomicU8,
     /// The peer is gone in both directions.
@@ -66,7 +66,7 @@ impl Link {
             core: Arc::clone(core),
             token: AtomicU64::new(0),
             in_set: AtomicBool::new(false),
-            wants_room: AtomicBool::new(false),
+            wants_room: Mutex::new(false),
             deadlines: [const { AtomicU64::new(0) }; 3],
             expired: AtomicU8::new(0),
             gone: Flag::default(),
@@ -176,17 +176,24 @@ impl Link {
         if !self.in_set.load(Ordering::Acquire) {
             return self.enter_set(session);
         }
-        let interest = match self.wants_room.load(Ordering::Acquire) {
-            true => Interest::ReadAndWrite,
-            false => Interest::Read,
-        };
+        let wants_room = lock(&self.wants_room);
+        let interest = if *wants_room { Interest::ReadAndWrite } else { Interest::Read };
         self.core.set.rearm(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest);
         Ok(())
     }
 
+    /// Nothing more is read: only room to write shall find a worker, if it is waited for.
+    pub(super) fn park_deaf(&self) {
+        if *lock(&self.wants_room) {
+            let token = self.token.load(Ordering::Acquire);
+            self.core.set.rearm(self.stream.as_fd(), token, Interest::Write);
+        }
+    }
+
     /// Whether room to write shall find a worker, too.
     pub(super) fn want_room<S: Session + 'static>(&self, session: &Arc<S>, wanted: bool) -> io::Result<()> {
-        if self.wants_room.swap(wanted, Ordering::AcqRel) == wanted {
+        let mut wants_room = lock(&self.wants_room);
+        if std::mem::replace(&mut *wants_room, wanted) == wanted {
             return Ok(());
         }
         self.enter_set(session)?;

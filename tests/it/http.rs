@@ -577,8 +577,11 @@ fn requests_that_come_while_one_runs_before_others_are_answered() {
     }
 }
 
+/// A request's method, and its answer's length and end.
+type Expected = (&'static str, usize, Vec<u8>);
+
 /// Requests of all kinds behind each other, and the bodies of their answers.
-fn conversation(random: &mut Random) -> (Vec<u8>, Vec<(&'static str, usize, Vec<u8>)>) {
+fn conversation(random: &mut Random) -> (Vec<u8>, Vec<Expected>) {
     let (mut wire, mut expected) = (Vec::new(), Vec::new());
     for n in 0..1 + random.below(12) {
         let sizes = [0, 1, 7, 4000, 65_535, 65_536, 65_537, 200_000];

@@ -109,7 +109,8 @@ fn fcgi_accounting() {
         match (how, broken) {
             (0 | 1, true) => {
                 let full = [head.clone(), want.clone()].concat();
-                assert_eq!(so, full, "{seed}");
+                let differs = so.iter().zip(&full).position(|(one, other)| one != other);
+                assert_eq!((so.len(), differs), (full.len(), None), "{seed}");
                 assert_eq!(ends, 0);
                 counts[0] += 1
             }
@@ -137,7 +138,9 @@ fn fcgi_accounting() {
                 } else {
                     head
                 };
-                assert_eq!(so, [head, want].concat(), "{seed}");
+                let whole = [head, want].concat();
+                let differs = so.iter().zip(&whole).position(|(one, other)| one != other);
+                assert_eq!((so.len(), differs), (whole.len(), None), "{seed}");
                 counts[4] += 1
             }
             other => panic!("{seed} {other:?}"),

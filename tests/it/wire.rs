@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gatewright::app::Application;
 use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, Role, Stream, encode};
-use gatewright::server::{Address, Protocol, Server, Settings, SocketRights, Stop};
+use gatewright::server::{Address, Protocol, ReadyModel, Server, Settings, SocketRights, Stop};
 
 /// No test waits longer for a peer; none should come near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +37,9 @@ impl Running {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("gatewright-{}-{count}.sock", std::process::id()));
         let mut server = Server::new(protocol);
+        if portable() {
+            server.settings.ready = ReadyModel::Portable;
+        }
         change(&mut server.settings);
         server.bind(&Address::Unix(path.clone()), &SocketRights::default()).unwrap();
         let stop = Stop::new();
@@ -103,6 +106,11 @@ impl<'a> Request<'a> {
         encode::stream_end(&mut wire, Stream::Stdin, self.id);
         wire
     }
+}
+
+/// Whether the tests shall run on the ready set of other systems than Linux.
+pub(crate) fn portable() -> bool {
+    std::env::var_os("GATEWRIGHT_TEST_READY").is_some_and(|model| model == "portable")
 }
 
 /// What came back for one request.

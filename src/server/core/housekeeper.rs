@@ -30,7 +30,8 @@ pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
         }
         if let Some(ends_at) = ends_at {
             let busy = core.count.load(Ordering::SeqCst);
-            if busy == 0 && core.jobs.is_empty() {
+            // A worker that is not waiting may have accepted a connection that is not counted yet.
+            if busy == 0 && core.jobs.is_empty() && core.workers.all_wait() {
                 return Ok(());
             }
             if now >= ends_at {
@@ -52,7 +53,11 @@ pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
             Some(Duration::ZERO)
         } else {
             let next = core.next_deadline.load(Ordering::SeqCst).max(searched + SEARCH);
-            let next = next.min(ends_at.unwrap_or(Millis::MAX));
+            let next =
+                next.min(ends_at.map_or(Millis::MAX, |ends_at| match core.count.load(Ordering::SeqCst) {
+                    0 => now + 1,
+                    _ => ends_at,
+                }));
             (next < Millis::MAX).then(|| core.clock.sleep_for(next.saturating_sub(now).max(1)))
         };
         core.bell.wait(seen, wait);

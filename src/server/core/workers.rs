@@ -188,6 +188,10 @@ impl Workers {
         self.waiting.load(Ordering::SeqCst)
     }
 
+    pub(super) fn all_wait(&self) -> bool {
+        self.waiting() >= self.total.load(Ordering::SeqCst)
+    }
+
     /// Time goes on for workers that are busy.
     pub(super) fn tick(&self) {
         self.tick.fetch_add(1, Ordering::SeqCst);
@@ -202,7 +206,7 @@ impl Workers {
     }
 
     pub(super) fn grow(core: &Arc<Core>, by: usize) {
-        static FAILED: crate::server::notice::Notice = crate::server::notice::Notice::new();
+        static FAILED: crate::notice::Notice = crate::notice::Notice::new();
         for _ in 0..by {
             if core.workers.total.load(Ordering::SeqCst) >= core.workers.most {
                 return;
@@ -271,12 +275,12 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
         }
         match first {
             Some(event) => worker.perform(Job::Turn(event)),
-            None if began.is_some_and(|began| began.elapsed() >= RETIRE) && core.jobs.is_empty() => {
-                if workers.retire() {
+            None => {
+                let idle = began.is_some_and(|began| began.elapsed() >= RETIRE) && core.jobs.is_empty();
+                if idle && workers.retire() {
                     return;
                 }
             }
-            None => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::feed::{Inbound, Lost};
+use super::feed::{Inbound, Key, Lost};
 use super::intake::{Intake, Place, Range, Which};
 use super::outgoing::Outgoing;
 use super::{Connection, given_up, refuse};
@@ -17,7 +17,7 @@ const BLOCK: usize = 64 * 1024;
 
 pub(super) struct Body<'h, 'c> {
     connection: &'c Arc<Connection>,
-    id: u16,
+    key: Key,
     which: Which,
     outgoing: &'h RefCell<Outgoing<'c>>,
     /// Bytes that others have taken in, and how far they were used.
@@ -35,22 +35,22 @@ impl<'h, 'c> Body<'h, 'c> {
     /// STDIN: first `gathered`, then what comes.
     pub(super) fn stdin(
         connection: &'c Arc<Connection>,
-        id: u16,
+        key: Key,
         gathered: Vec<u8>,
         block: Vec<u8>,
         outgoing: &'h RefCell<Outgoing<'c>>,
     ) -> Self {
         let (at, next, used, ranges) = (0, 0, 0, Vec::new());
-        Self { connection, id, which: Which::Stdin, outgoing, kept: gathered, at, block, ranges, next, used }
+        Self { connection, key, which: Which::Stdin, outgoing, kept: gathered, at, block, ranges, next, used }
     }
 
     /// DATA.
     pub(super) fn data(
         connection: &'c Arc<Connection>,
-        id: u16,
+        key: Key,
         outgoing: &'h RefCell<Outgoing<'c>>,
     ) -> Self {
-        Self { which: Which::Data, ..Self::stdin(connection, id, Vec::new(), Vec::new(), outgoing) }
+        Self { which: Which::Data, ..Self::stdin(connection, key, Vec::new(), Vec::new(), outgoing) }
     }
 
     /// The memory it was made of, to use again.
@@ -79,10 +79,10 @@ impl<'h, 'c> Body<'h, 'c> {
         let connection = self.connection;
         let mut intake = lock(&connection.intake);
         loop {
-            if intake.is_aborted(self.id) {
+            if intake.is_aborted(self.key) {
                 return Err(given_up());
             }
-            let Some(feed) = intake.feed(self.id) else { return Err(given_up()) };
+            let Some(feed) = intake.feed(self.key) else { return Err(given_up()) };
             let inbound = match self.which {
                 Which::Stdin => &mut feed.stdin,
                 Which::Data => &mut feed.data,
@@ -135,7 +135,7 @@ impl<'h, 'c> Body<'h, 'c> {
         self.block.resize(BLOCK, 0);
         let received = loop {
             match connection.link.receive(&mut self.block) {
-                Ok(Received::Nothing) => {}
+                Ok(Received::Nothing) => intake.more = false,
                 received => break received,
             }
             intake.poller = true;
@@ -155,12 +155,12 @@ impl<'h, 'c> Body<'h, 'c> {
         match received {
             Ok(Received::Some(count)) => {
                 // The socket may hold more, and nobody else was told.
-                intake.more = count == self.block.len();
+                intake.more |= count == self.block.len();
                 let place = &mut Place {
                     settings: connection.settings(),
                     spares: &mut Spares::default(),
                     ready: &mut ready,
-                    mine: Some((self.id, self.which, &mut self.ranges)),
+                    mine: Some((self.key, self.which, &mut self.ranges)),
                 };
                 if let Err(error) = intake.take_in(self.block.get(..count).unwrap_or_default(), place) {
                     refuse(&mut intake, &error);

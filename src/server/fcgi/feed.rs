@@ -6,9 +6,17 @@ use crate::server::spool::Spool;
 /// share it, the rest goes to a file.
 pub(super) const KEPT: usize = 256 * 1024;
 
+/// Which request: its id may stand for another one as soon as the web server was told that it is over, also while the
+/// application of an aborted one still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Key {
+    pub(super) id: u16,
+    pub(super) serial: u64,
+}
+
 /// One started request.
 pub(super) struct Feed {
-    pub(super) id: u16,
+    pub(super) key: Key,
     pub(super) keep_conn: bool,
     /// The web server gave the request up, and was told that it is over.
     pub(super) aborted: bool,

@@ -1,6 +1,6 @@
 //! What has come in on a connection: events become requests, and bodies for those that have started.
 
-use super::feed::{Feed, Inbound, KEPT};
+use super::feed::{Feed, Inbound, KEPT, Key};
 use crate::environ::{Collector, Known, Role, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode};
@@ -11,7 +11,7 @@ use crate::server::{Settings, body_too_short, check_body, check_pairs, set_metho
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(in crate::server) struct Request {
-    pub(super) id: u16,
+    pub(super) key: Key,
     pub(super) role: Role,
     pub(super) vars: Vars,
     /// What is wrong with it: that is answered in the application's place.
@@ -47,7 +47,7 @@ pub(super) struct Place<'p> {
     /// Requests that may start.
     pub(super) ready: &'p mut Vec<Request>,
     /// The one who reads is this request's application: its pieces stay where they are.
-    pub(super) mine: Option<(u16, Which, &'p mut Vec<Range>)>,
+    pub(super) mine: Option<(Key, Which, &'p mut Vec<Range>)>,
 }
 
 /// The reading side of one connection.
@@ -57,13 +57,15 @@ pub(super) struct Intake {
     heads: Vec<Head>,
     /// Requests that have started and are not answered.
     pub(super) feeds: Vec<Feed>,
+    /// How many have started.
+    serial: u64,
     /// Records to send that belong to no answer.
     pub(super) aside: Vec<u8>,
     /// An application's thread waits for input, and reads what comes for everybody.
     pub(super) poller: bool,
     /// How many others wait for what that one reads.
     pub(super) waiters: usize,
-    /// Input was left in the socket.
+    /// The socket may hold unread input, or the end of it, of which nobody will be told again.
     pub(super) more: bool,
     /// Nothing more is read.
     pub(super) deaf: bool,
@@ -100,7 +102,7 @@ struct Opened {
     vars: Vars,
     error: Option<Error>,
     length: Option<u64>,
-    /// With so many bytes of its body, it starts.
+    /// With so many bytes of its body it starts, though the body goes on.
     enough: usize,
 }
 
@@ -122,6 +124,7 @@ impl Intake {
             decoder: Decoder::new(if max_requests == 0 { usize::MAX } else { max_requests }),
             heads: Vec::new(),
             feeds: Vec::new(),
+            serial: 0,
             aside: Vec::new(),
             poller: false,
             waiters: 0,
@@ -180,23 +183,26 @@ impl Intake {
             Event::StdinEnd { id } => {
                 match self.head(id) {
                     Some(head) => head.stdin_ended = true,
-                    None => self.feed(id).map_or((), |feed| feed.stdin.ended = true),
+                    None => self.live(id).map_or((), |feed| feed.stdin.ended = true),
                 }
                 self.start_if_ready(id, place);
             }
             Event::Data { id, data } => {
                 let most = place.settings.max_body_or_none();
-                match (&mut place.mine, self.head(id)) {
-                    (_, Some(head)) => head.data.keep(data, most),
-                    (Some((mine, Which::Data, ranges)), None) if *mine == id => {
-                        ranges.push((end - data.len(), end));
+                if let Some(head) = self.head(id) {
+                    head.data.keep(data, most);
+                } else if let Some(feed) = self.live(id) {
+                    match &mut place.mine {
+                        Some((mine, Which::Data, ranges)) if *mine == feed.key => {
+                            ranges.push((end - data.len(), end));
+                        }
+                        _ => feed.data.keep(data, most),
                     }
-                    (_, None) => self.feed(id).map_or((), |feed| feed.data.keep(data, most)),
                 }
             }
             Event::DataEnd { id } => match self.head(id) {
                 Some(head) => head.data.ended = true,
-                None => self.feed(id).map_or((), |feed| feed.data.ended = true),
+                None => self.live(id).map_or((), |feed| feed.data.ended = true),
             },
             Event::Abort { id } => self.abort(id),
         }
@@ -215,6 +221,7 @@ impl Intake {
                 return;
             }
         };
+        self.unread = false;
         self.multiplexed |= !(self.heads.is_empty() && self.feeds.is_empty());
         self.heads.push(Head {
             id,
@@ -250,14 +257,12 @@ impl Intake {
             self.start_if_ready(id, place);
             return Ok(());
         }
+        let Some(feed) = self.live(id) else { return Ok(()) };
         match &mut place.mine {
-            Some((mine, Which::Stdin, ranges)) if *mine == id => ranges.push((end - data.len(), end)),
-            _ => {
-                let most = place.settings.max_body_or_none();
-                if let Some(feed) = self.feed(id) {
-                    feed.stdin.keep(data, most);
-                }
+            Some((mine, Which::Stdin, ranges)) if *mine == feed.key => {
+                ranges.push((end - data.len(), end));
             }
+            _ => feed.stdin.keep(data, place.settings.max_body_or_none()),
         }
         Ok(())
     }
@@ -279,9 +284,11 @@ impl Intake {
         place.spares.give_bytes(head.params);
         let stdin = Inbound { ended: head.stdin_ended, ..Inbound::default() };
         let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
-        self.feeds.push(Feed { id, keep_conn: head.keep_conn, aborted: false, stdin, data: head.data });
+        self.serial += 1;
+        let key = Key { id, serial: self.serial };
+        self.feeds.push(Feed { key, keep_conn: head.keep_conn, aborted: false, stdin, data: head.data });
         place.ready.push(Request {
-            id,
+            key,
             role: head.role,
             vars: opened.vars,
             error,
@@ -294,8 +301,9 @@ impl Intake {
     fn abort(&mut self, id: u16) {
         if self.heads.iter().any(|head| head.id == id) {
             self.drop_head(id);
-        } else if let Some(feed) = self.feed(id).filter(|feed| !feed.aborted) {
+        } else if let Some(feed) = self.live(id) {
             feed.aborted = true;
+            self.decoder.finish(id);
         } else {
             // It crossed the end that was sent already.
             return;
@@ -315,20 +323,24 @@ impl Intake {
         self.heads.iter_mut().find(|head| head.id == id)
     }
 
-    pub(super) fn feed(&mut self, id: u16) -> Option<&mut Feed> {
-        self.feeds.iter_mut().find(|feed| feed.id == id)
+    /// The started request that the web server means by `id`.
+    fn live(&mut self, id: u16) -> Option<&mut Feed> {
+        self.feeds.iter_mut().find(|feed| feed.key.id == id && !feed.aborted)
+    }
+
+    pub(super) fn feed(&mut self, key: Key) -> Option<&mut Feed> {
+        self.feeds.iter_mut().find(|feed| feed.key == key)
     }
 
     /// Whether the web server gave the request up, by ABORT_REQUEST or with the whole connection.
-    pub(super) fn is_aborted(&self, id: u16) -> bool {
-        self.feeds.iter().find(|feed| feed.id == id).is_none_or(|feed| feed.aborted)
+    pub(super) fn is_aborted(&self, key: Key) -> bool {
+        self.feeds.iter().find(|feed| feed.key == key).is_none_or(|feed| feed.aborted)
     }
 
     /// The request's END_REQUEST is on its way: its id may be used again, and what still comes for it is ignored.
-    pub(super) fn finish(&mut self, id: u16) {
-        if self.forget(id).is_some() {
-            self.answering += 1;
-        }
+    pub(super) fn finish(&mut self, key: Key) {
+        self.forget(key);
+        self.answering += 1;
     }
 
     /// The last record of a request was written.
@@ -336,14 +348,16 @@ impl Intake {
         self.answering = self.answering.saturating_sub(1);
     }
 
-    /// A request is over. Says whether it had been aborted; `None` when it was over already.
-    pub(super) fn forget(&mut self, id: u16) -> Option<bool> {
-        let index = self.feeds.iter().position(|feed| feed.id == id)?;
+    /// A request is over. Says whether the web server had given it up.
+    pub(super) fn forget(&mut self, key: Key) -> bool {
+        let Some(index) = self.feeds.iter().position(|feed| feed.key == key) else { return true };
         let feed = self.feeds.swap_remove(index);
-        self.decoder.finish(id);
+        if !feed.aborted {
+            self.decoder.finish(key.id);
+        }
         self.closing |= !feed.keep_conn;
         self.unread |= !feed.stdin.ended || !(feed.data.ended || feed.data.kept.is_empty());
-        Some(feed.aborted)
+        feed.aborted
     }
 
     /// The peer sends no more.
@@ -399,7 +413,8 @@ impl Intake {
             return Some(if clean { Fate::Closed } else { Fate::Lingering });
         }
         let unwanted = link.is_evicted() || (link.core.is_draining() && !self.fresh);
-        (unwanted && !self.has_begun()).then_some(Fate::Closed)
+        let fate = if self.unread { Fate::Lingering } else { Fate::Closed };
+        (unwanted && !self.has_begun()).then_some(fate)
     }
 
     /// Until when the peer has to go on, where it has to.
@@ -434,7 +449,8 @@ impl Head {
             Ok(length) => {
                 opened.length = length;
                 opened.enough = match length.map(usize::try_from) {
-                    Some(Ok(length)) if length <= settings.body_gather => length,
+                    // What comes behind its length is never kept.
+                    Some(Ok(length)) if length <= settings.body_gather => length + 1,
                     Some(_) => 0,
                     None => settings.body_gather.max(1),
                 };

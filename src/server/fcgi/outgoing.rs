@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::Connection;
+use super::feed::Key;
 use crate::handlers::{End, Flow};
 use crate::proto::fcgi::encode;
 use crate::proto::fcgi::{
@@ -24,7 +25,7 @@ const AT_ONCE: usize = 16;
 /// What of an answer has not left yet.
 pub(super) struct Outgoing<'c> {
     connection: &'c Arc<Connection>,
-    id: u16,
+    key: Key,
     buffer: Vec<u8>,
     /// Where the header of the STDOUT record stands that is still growing.
     open: Option<usize>,
@@ -33,24 +34,32 @@ pub(super) struct Outgoing<'c> {
     holds_stdout: bool,
     stderr_used: bool,
     flow: Flow,
+    /// The last record is on its way.
+    over: bool,
 }
 
 impl<'c> Outgoing<'c> {
-    pub(super) fn new(connection: &'c Arc<Connection>, id: u16, buffer: Vec<u8>) -> Self {
+    pub(super) fn new(connection: &'c Arc<Connection>, key: Key, buffer: Vec<u8>) -> Self {
         Self {
             connection,
-            id,
+            key,
             buffer,
             open: None,
             left: false,
             holds_stdout: false,
             stderr_used: false,
             flow: Flow::default(),
+            over: false,
         }
     }
 
-    pub(super) fn id(&self) -> u16 {
-        self.id
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Whether the web server was told that the request is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// The buffer, to use again.
@@ -104,11 +113,11 @@ impl<'c> Outgoing<'c> {
                     break;
                 }
                 let length = u16::try_from(now.len()).unwrap_or(MAX_CONTENT);
-                *header = encode::stream_header(RecordStream::Stdout, self.id, length);
+                *header = encode::stream_header(RecordStream::Stdout, self.key.id, length);
                 (*first, *second) = (IoSlice::new(header), IoSlice::new(now));
                 data = later;
             }
-            let result = self.connection.send(self.id, &mut pieces, false);
+            let result = self.connection.send(self.key, &mut pieces, None);
             self.buffer.clear();
             result?;
         }
@@ -118,7 +127,7 @@ impl<'c> Outgoing<'c> {
     /// Messages overtake no output and are overtaken by none.
     pub(super) fn stderr(&mut self, data: &[u8]) -> io::Result<()> {
         self.close_record();
-        encode::stream(&mut self.buffer, RecordStream::Stderr, self.id, data);
+        encode::stream(&mut self.buffer, RecordStream::Stderr, self.key.id, data);
         self.stderr_used |= !data.is_empty();
         if self.buffer.len() >= GATHER { self.send() } else { Ok(()) }
     }
@@ -127,7 +136,7 @@ impl<'c> Outgoing<'c> {
     fn close_record(&mut self) {
         let Some(start) = self.open.take() else { return };
         let length = u16::try_from(self.buffer.len() - start - HEADER_LEN).unwrap_or(MAX_CONTENT);
-        let header = encode::stream_header(RecordStream::Stdout, self.id, length);
+        let header = encode::stream_header(RecordStream::Stdout, self.key.id, length);
         if let Some(place) = self.buffer.get_mut(start..start + HEADER_LEN) {
             place.copy_from_slice(&header);
         }
@@ -143,7 +152,8 @@ impl<'c> Outgoing<'c> {
     }
 
     fn send_buffer(&mut self, last: bool) -> io::Result<()> {
-        let result = self.connection.send(self.id, &mut [IoSlice::new(&self.buffer)], last);
+        let over = last.then_some(&mut self.over);
+        let result = self.connection.send(self.key, &mut [IoSlice::new(&self.buffer)], over);
         self.buffer.clear();
         result
     }
@@ -193,11 +203,11 @@ impl<'c> Outgoing<'c> {
 
     fn end_request(&mut self, status: u32) -> io::Result<()> {
         self.close_record();
-        encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.id);
+        encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.key.id);
         if self.stderr_used {
-            encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.id);
+            encode::stream_end(&mut self.buffer, RecordStream::Stderr, self.key.id);
         }
-        encode::end_request(&mut self.buffer, self.id, status, ProtocolStatus::REQUEST_COMPLETE);
+        encode::end_request(&mut self.buffer, self.key.id, status, ProtocolStatus::REQUEST_COMPLETE);
         self.send_buffer(true)
     }
 

@@ -14,10 +14,10 @@ use crate::error::{BoxError, Error, Fault};
 use crate::handlers::{
     Attributes, BaseHandler, End, Flow, Head, Outcome, Output, Scratch, SimpleHandler, Streams, base,
 };
+use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
-use crate::server::notice::Notice;
 use crate::server::ready::Event;
 use crate::server::{FIRST, LINGER, Settings, set_method};
 
@@ -625,7 +625,11 @@ impl SimpleHandler for Handler<'_, '_> {
 impl BaseHandler for Handler<'_, '_> {
     fn attributes(&self) -> Attributes<'_> {
         let settings = self.connection.settings();
-        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
+        Attributes {
+            keep_variables: &settings.front.keep_variables,
+            observer: settings.observer.as_deref(),
+            ..attributes(settings)
+        }
     }
 
     fn send_headers(&self, _out: &mut dyn Output, head: &mut Head) -> io::Result<()> {

@@ -30,11 +30,13 @@ impl Epoll {
 }
 
 fn asked(interest: Interest) -> EpollFlags {
-    let read = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-    match interest {
+    let read = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+    let flags = match interest {
         Interest::Read => read,
         Interest::ReadAndWrite => read | EpollFlags::EPOLLOUT,
-    }
+        Interest::Write => EpollFlags::EPOLLOUT,
+    };
+    flags | EpollFlags::EPOLLET
 }
 
 impl ReadySet for Epoll {
@@ -71,13 +73,10 @@ impl ReadySet for Epoll {
     }
 
     fn wake(&self) {
-        match self.wake.write(1) {
+        if self.wake.write(1) == Err(Errno::EAGAIN) {
             // The counter is full after 2^64 wakes; emptied, it can be written again.
-            Err(Errno::EAGAIN) => {
-                let _ = self.wake.read();
-                let _ = self.wake.write(1);
-            }
-            _ => {}
+            let _ = self.wake.read();
+            let _ = self.wake.write(1);
         }
     }
 }

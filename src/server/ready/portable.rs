@@ -89,6 +89,7 @@ fn asked(token: Token, interest: Interest) -> io::Result<Polled> {
     let event = match interest {
         Interest::Read => Polled::readable(key),
         Interest::ReadAndWrite => Polled::all(key),
+        Interest::Write => Polled::writable(key),
     };
     Ok(event.with_interrupt())
 }

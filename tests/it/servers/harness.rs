@@ -157,6 +157,9 @@ impl Process {
         command.args(["--pdeathsig", "TERM", "--"]).arg(program);
         // What runs the tests shall not show in the environment of a request.
         command.env_clear().env("PATH", "/usr/bin:/bin");
+        if crate::wire::portable() {
+            command.env("GATEWRIGHT_READY", "portable");
+        }
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a descriptor")).stderr(file);
         // Apache signals its whole group when it ends.
         command.process_group(0);

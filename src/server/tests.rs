@@ -1,0 +1,338 @@
+//! Deadlines, measured by a clock that the tests move. A wait for something to happen has an end, a wait for nothing to
+//! happen is not needed: what was not closed still answers.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::{Address, Protocol, Server, Settings, SocketRights, Stop};
+use crate::app::{AppResult, Application, Responder};
+use crate::environ::Environ;
+use crate::proto::fcgi::{Role, Stream as RecordStream, encode};
+use crate::proto::scgi;
+
+const PLAIN: [(&str, &str); 1] = [("Content-Type", "text/plain")];
+
+struct Timed {
+    address: String,
+    path: std::path::PathBuf,
+    now: Arc<AtomicU64>,
+    stop: Stop,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Timed {
+    fn start(
+        protocol: Protocol,
+        app: impl Application + 'static,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("gatewright-unit-{}-{count}.sock", std::process::id()));
+        let mut server = Server::new(protocol);
+        let now = Arc::new(AtomicU64::new(0));
+        server.clock = Clock::Manual(Arc::clone(&now));
+        change(&mut server.settings);
+        server.bind(&Address::Unix(path.clone()), &SocketRights::default()).unwrap();
+        let listeners = server.bind(&"127.0.0.1:0".parse().unwrap(), &SocketRights::default()).unwrap();
+        let address = listeners[0].description().to_owned();
+        let stop = Stop::new();
+        let ours = stop.clone();
+        let thread = Some(std::thread::spawn(move || server.serve(Arc::new(app), &ours)));
+        Self { address, path, now, stop, thread }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn pass(&self, milliseconds: u64) {
+        self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    fn end(mut self) -> io::Result<()> {
+        self.stop.stop();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+fn hello(_: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    respond.start("200 OK", PLAIN)?.send("hello")
+}
+
+fn head(length: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    encode::begin_request(&mut wire, 1, Role::RESPONDER, true);
+    encode::params(&mut wire, 1, [(&b"CONTENT_LENGTH"[..], length.as_bytes())]).unwrap();
+    wire
+}
+
+fn whole() -> Vec<u8> {
+    let mut wire = head("0");
+    encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+    wire
+}
+
+fn scgi_request() -> Vec<u8> {
+    let mut wire = Vec::new();
+    scgi::encode_head(&mut wire, 0, [(&b"REQUEST_METHOD"[..], &b"GET"[..])]).unwrap();
+    wire
+}
+
+#[track_caller]
+fn assert_answered(stream: &mut impl Read) {
+    let mut seen = Vec::new();
+    let mut block = [0; 512];
+    while !seen.windows(5).any(|five| five == b"hello") {
+        let count = stream.read(&mut block).unwrap();
+        assert!(count > 0, "the connection was closed");
+        seen.extend_from_slice(&block[..count]);
+    }
+}
+
+/// Reads to the end, which comes once the server's time is over.
+#[track_caller]
+fn assert_ends(stream: &mut impl Read) {
+    io::copy(stream, &mut io::sink()).unwrap();
+}
+
+/// Lets time pass until the server ends the connection: not more of it than `most` milliseconds.
+#[track_caller]
+fn assert_ends_within(server: &Timed, stream: &UnixStream, most: u64) {
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    for _ in 0..most.div_ceil(1_000) {
+        server.pass(1_000);
+        match (&mut &*stream).read(&mut [0; 64]) {
+            Ok(count) => return assert_eq!(count, 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    panic!("the connection is still open");
+}
+
+/// Waits until the server has read what was sent.
+fn wait_until_read(stream: &impl std::os::fd::AsFd) {
+    let mut left: libc::c_int = 1;
+    while left > 0 {
+        left = crate::sys::unsent(stream.as_fd());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_head_has_its_time_as_a_whole() {
+    for (protocol, wire) in [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request())] {
+        let server = Timed::start(protocol, hello, |_| ());
+        let (mut quick, mut slow) = (server.connect(), server.connect());
+        let (first, second) = wire.split_at(12);
+        for stream in [&mut quick, &mut slow] {
+            stream.write_all(first).unwrap();
+            wait_until_read(stream);
+        }
+        server.pass(29_000);
+        // A byte now and then does not help.
+        slow.write_all(&second[..1]).unwrap();
+        wait_until_read(&slow);
+        quick.write_all(second).unwrap();
+        assert_answered(&mut quick);
+        assert_ends_within(&server, &slow, 31_000);
+        server.end().unwrap();
+    }
+}
+
+#[test]
+fn a_body_that_is_gathered_has_its_time_between_pieces() {
+    let server = Timed::start(Protocol::FastCgi, hello, |_| ());
+    let (mut stream, mut stalled) = (server.connect(), server.connect());
+    stream.write_all(&head("30")).unwrap();
+    stalled.write_all(&head("30")).unwrap();
+    wait_until_read(&stalled);
+    for last in [false, false, true] {
+        server.pass(29_000);
+        let mut piece = Vec::new();
+        encode::stream(&mut piece, RecordStream::Stdin, 1, &[b'x'; 10]);
+        if last {
+            encode::stream_end(&mut piece, RecordStream::Stdin, 1);
+        }
+        stream.write_all(&piece).unwrap();
+        wait_until_read(&stream);
+    }
+    assert_answered(&mut stream);
+    assert_ends_within(&server, &stalled, 61_000);
+    server.end().unwrap();
+}
+
+#[test]
+fn an_application_that_waits_for_its_body_is_told() {
+    for protocol in [Protocol::FastCgi, Protocol::Scgi] {
+        let (tell, told) = mpsc::channel();
+        let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| {
+            let result = io::copy(&mut environ.input, &mut io::sink());
+            tell.send(result.map_err(|error| error.kind())).unwrap();
+            respond.start("200 OK", PLAIN)?.send("hello")
+        };
+        let app = std::sync::Mutex::new(app);
+        let server = Timed::start(
+            protocol,
+            move |environ: &mut Environ<'_>, respond: Responder<'_>| (app.lock().unwrap())(environ, respond),
+            |_| (),
+        );
+        let mut stream = server.connect();
+        let mut wire = head("100000");
+        if protocol == Protocol::Scgi {
+            wire.clear();
+            scgi::encode_head(&mut wire, 100_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
+        }
+        stream.write_all(&wire).unwrap();
+        wait_until_read(&stream);
+        // The wait begins some time after the head was read: time passes until it is over.
+        let kind = loop {
+            server.pass(10_000);
+            match told.recv_timeout(Duration::from_millis(20)) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                result => break result.unwrap().unwrap_err(),
+            }
+        };
+        assert_eq!(kind, io::ErrorKind::TimedOut);
+        server.end().unwrap();
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_given_up() {
+    for (protocol, wire) in [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request())] {
+        let (tell, told) = mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        let app = move |_: &mut Environ<'_>, respond: Responder<'_>| {
+            let result = respond.start("200 OK", PLAIN)?.write_all(&vec![b'x'; 4 << 20]);
+            tell.lock().unwrap().send(result.map_err(|error| error.kind())).unwrap();
+            Ok(())
+        };
+        let server = Timed::start(protocol, app, |_| ());
+        let mut stream = server.connect();
+        stream.write_all(&wire).unwrap();
+        let kind = loop {
+            server.pass(10_000);
+            match told.recv_timeout(Duration::from_millis(20)) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                result => break result.unwrap().unwrap_err(),
+            }
+        };
+        assert_eq!(kind, io::ErrorKind::TimedOut);
+        assert_ends(&mut stream);
+        server.end().unwrap();
+    }
+}
+
+#[test]
+fn kept_connections_are_not_closed_for_age_unless_asked() {
+    for (idle, closed) in [(Duration::ZERO, false), (Duration::from_secs(75), true)] {
+        let server = Timed::start(Protocol::FastCgi, hello, |settings| settings.idle_timeout = idle);
+        let mut stream = server.connect();
+        stream.write_all(&whole()).unwrap();
+        assert_answered(&mut stream);
+        server.pass(74_000);
+        stream.write_all(&whole()).unwrap();
+        assert_answered(&mut stream);
+        if closed {
+            assert_ends_within(&server, &stream, 76_000);
+        } else {
+            server.pass(1_000_000);
+            stream.write_all(&whole()).unwrap();
+            assert_answered(&mut stream);
+        }
+        server.end().unwrap();
+    }
+}
+
+#[test]
+fn a_half_closed_tcp_peer_counts_as_gone_after_a_silence() {
+    let app = |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        while !environ.is_aborted() {
+            std::thread::yield_now();
+        }
+        respond.start("200 OK", PLAIN)?.send("hello")
+    };
+    let server = Timed::start(Protocol::FastCgi, app, |_| ());
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&whole()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    // It is seen at some time; five seconds later it counts.
+    loop {
+        server.pass(1_000);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut block = [0; 64];
+        match stream.read(&mut block) {
+            Ok(count) => break assert!(count > 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(server.now.load(Ordering::SeqCst) >= 5_000);
+    server.end().unwrap();
+}
+
+#[test]
+fn draining_ends_with_its_time() {
+    let (tell, told) = mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let app = move |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        tell.lock().unwrap().send(()).unwrap();
+        io::copy(&mut environ.input, &mut io::sink())?;
+        Ok(())
+    };
+    let server = Timed::start(Protocol::FastCgi, app, |settings| settings.body_timeout = Duration::ZERO);
+    let mut stream = server.connect();
+    stream.write_all(&head("100000")).unwrap();
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    server.stop.stop();
+    let (now, path) = (Arc::clone(&server.now), server.path.clone());
+    let clock = std::thread::spawn(move || {
+        while path.exists() {
+            std::thread::yield_now();
+        }
+        now.fetch_add(31_000, Ordering::SeqCst);
+    });
+    let error = server.end().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(error.to_string().contains("1 connections still busy"), "{error}");
+    clock.join().unwrap();
+}
+
+#[test]
+fn a_new_connection_has_a_moment_for_its_first_byte_when_the_server_ends() {
+    let server = Timed::start(Protocol::FastCgi, hello, |_| ());
+    let (mut quick, mut silent) = (server.connect(), server.connect());
+    server.stop.stop();
+    while server.path.exists() {
+        std::thread::yield_now();
+    }
+    quick.write_all(&whole()).unwrap();
+    assert_answered(&mut quick);
+    // The moment begins some time after the sockets are closed.
+    silent.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    loop {
+        server.pass(600);
+        match silent.read(&mut [0; 8]) {
+            Ok(count) => break assert_eq!(count, 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    server.end().unwrap();
+}

@@ -1,6 +1,6 @@
 //! The HTTP server against raw clients.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +22,18 @@ fn echo(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
             let mut body = Vec::new();
             environ.input.read_to_end(&mut body)?;
             return respond.start("200 OK", plain)?.send(body);
+        }
+        b"/file" | b"/file/rest" | b"/file/short" | b"/file/long" => {
+            let mut file = std::fs::File::open(std::env::current_exe()?)?;
+            let all = file.metadata()?.len();
+            let length = match environ.path_info() {
+                b"/file/rest" => all - file.seek(SeekFrom::Start(1000))?,
+                b"/file/short" => 100_000,
+                b"/file/long" => all + 1,
+                _ => return respond.start("200 OK", plain)?.send_file(file),
+            };
+            let length = length.to_string();
+            return respond.start("200 OK", [("Content-Length", length.as_str())])?.send_file(file);
         }
         b"/ignore" => return respond.start("200 OK", plain)?.send("ignored"),
         b"/nothing" => return respond.start("204 No Content", [("X-A", "1")])?.send(""),
@@ -302,6 +314,31 @@ fn answers_leave_in_the_frame_that_fits() {
     );
     client.send(get("/end"));
     assert_eq!(client.answer().body(), "/end");
+}
+
+#[test]
+fn files_are_sent_whole_and_no_further_than_their_length() {
+    let server = start();
+    let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let mut client = Client::new(&server);
+    for (path, expected) in
+        [("/file", &whole[..]), ("/file/rest", &whole[1000..]), ("/file/short", &whole[..100_000])]
+    {
+        client.send(get(path));
+        let answer = client.answer();
+        assert_eq!(answer.header("Content-Length"), Some(expected.len().to_string().as_str()), "{path}");
+        assert!(answer.body == expected, "{path}");
+    }
+    client.send("HEAD /file/rest HTTP/1.1\r\nHost: h\r\n\r\n");
+    let length = (whole.len() - 1000).to_string();
+    assert_eq!(client.answer_to("HEAD").header("Content-Length"), Some(length.as_str()));
+    client.send(get("/after"));
+    assert_eq!(client.answer().body(), "/after");
+    // A file that is shorter than was said is no whole answer.
+    client.send(get("/file/long"));
+    while client.more() {}
+    assert!(client.read.ends_with(&whole[whole.len() - 100..]));
+    assert!(text(&server, &get("/good")).ends_with("/good"));
 }
 
 #[test]

@@ -137,6 +137,23 @@ impl<'c> Outgoing<'c> {
         if waits { self.flush() } else { Ok(()) }
     }
 
+    /// Has the system send a file of which `length` bytes are the body, as the head says; tells how many were sent.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_file(&mut self, file: &std::fs::File, length: u64) -> io::Result<u64> {
+        self.check()?;
+        let result = self.send_piece(&[]).and_then(|()| {
+            let Some(encoder) = &mut self.encoder else { return Ok(0) };
+            let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
+            let sent = self.connection.link.send_file(self.connection, file, wanted)?;
+            match sent == wanted {
+                true => Ok(sent),
+                false => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
+            }
+        });
+        self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
+        result
+    }
+
     /// Ends the answer; what there was no room for is left as [`into_rest`](Self::into_rest).
     pub(super) fn finish(&mut self, end: End) -> io::Result<()> {
         if end != End::Answered {

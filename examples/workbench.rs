@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! workbench                  as a CGI program
-//! workbench fcgi ADDR        as a FastCGI responder, on a --socket address such as unix:/run/app.sock or 127.0.0.1:9000
-//! workbench scgi ADDR        as an SCGI server
-//! workbench http ADDR        as an HTTP server, which believes proxies on unix sockets and on 127.0.0.1
+//! workbench fcgi [FLAGS]     as a FastCGI responder, with the flags of fcgi-gateway
+//! workbench scgi [FLAGS]     as an SCGI server, with those of scgi-gateway
+//! workbench http [FLAGS]     as an HTTP server, with those of http-gateway
 //! ```
 //!
 //! | PATH_INFO | answer |
@@ -13,45 +13,22 @@
 //! | `/stream` | the same, piece by piece as it comes; web servers may not bear that with a large body |
 //! | `/big?bytes=N` | N bytes with a Content-Length, in pieces: lines that say where they stand |
 //! | `/headers` | repeated headers |
+//! | `/redirect` | 302 to `/elsewhere` at another host |
+//! | `/beyond?bytes=N&length=L` | `/big`, promising L, fewer than N |
+//! | `/endless` | lines until the client has gone; its beginning and end are told on standard error |
 //! | `/fail-before`, `/panic-before` | none: an error, or a panic, before any output |
 //! | `/fail-after?bytes=N`, `/panic-after?bytes=N` | the same after N bytes of `/big`; `&length=L` promises L |
 //! | anything else | the environment, a line `NAME=value` for each variable, with `%XX` for what is not plain ASCII |
-//!
-//! A socket file belongs to the group that WORKBENCH_SOCKET_GROUP names, so that a web server can be let in. The path that
-//! WORKBENCH_SCRIPT_NAME gives is where the application is mounted.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use gatewright::app::{AppResult, Responder};
 use gatewright::environ::Environ;
-use gatewright::handlers::{BaseHandler, Cgi, capture_panics};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 fn main() -> ExitCode {
-    capture_panics();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        // A web server may put words of the query here; without a socket they mean nothing.
-        _ if std::env::var_os("GATEWAY_INTERFACE").is_some() => cgi(),
-        [] => cgi(),
-        [protocol, address] => match serve(protocol, address) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("workbench: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        _ => {
-            eprintln!("workbench: write workbench, or workbench with fcgi, scgi or http and an address");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn cgi() -> ExitCode {
-    Cgi::new().run(&workbench);
-    ExitCode::SUCCESS
+    gatewright::cli::run(workbench)
 }
 
 fn workbench(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
@@ -62,6 +39,9 @@ fn workbench(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
         b"stream" => stream(environ, respond),
         b"big" => big(environ, respond),
         b"headers" => headers(respond),
+        b"redirect" => redirect(respond),
+        b"endless" => endless(respond),
+        b"beyond" => begin(environ, respond),
         b"fail-before" => Err("failed before any output".into()),
         b"panic-before" => panic!("panicked before any output"),
         b"fail-after" => {
@@ -128,6 +108,19 @@ fn headers(respond: Responder<'_>) -> AppResult {
     respond.start("200 OK", headers)?.send("see the headers\n")
 }
 
+fn endless(respond: Responder<'_>) -> AppResult {
+    let mut body = respond.start("200 OK", [("Content-Type", "text/plain")])?;
+    eprintln!("workbench: endless has begun");
+    let ended = write_lines(&mut body, u64::MAX);
+    eprintln!("workbench: endless has ended");
+    ended
+}
+
+fn redirect(respond: Responder<'_>) -> AppResult {
+    let headers = [("Location", "http://elsewhere.example/elsewhere"), ("Content-Type", "text/plain")];
+    respond.start("302 Found", headers)?.send("elsewhere\n")
+}
+
 /// Starts an answer, sends some of it, and leaves it there.
 fn begin(environ: &Environ<'_>, respond: Responder<'_>) -> AppResult {
     let bytes = number(environ, "bytes").unwrap_or(100_000);
@@ -156,30 +149,4 @@ fn write_lines(out: &mut impl Write, bytes: u64) -> AppResult {
 fn number(environ: &Environ<'_>, name: &str) -> Option<u64> {
     let query = std::str::from_utf8(environ.query_string()).ok()?;
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-}
-
-#[cfg(unix)]
-fn serve(protocol: &str, address: &str) -> Result<(), gatewright::error::BoxError> {
-    use gatewright::server::{Protocol, Server, SocketRights, Stop};
-
-    let protocol = match protocol {
-        "fcgi" => Protocol::FastCgi,
-        "scgi" => Protocol::Scgi,
-        "http" => Protocol::Http,
-        _ => return Err("the protocol is fcgi, scgi or http".into()),
-    };
-    let group = std::env::var("WORKBENCH_SOCKET_GROUP").ok();
-    let rights = SocketRights { group, ..SocketRights::default() };
-    let mut server = Server::new(protocol);
-    server.settings.site.trusted = "unix, 127.0.0.1".parse()?;
-    if let Ok(name) = std::env::var("WORKBENCH_SCRIPT_NAME") {
-        server.settings.front.script_name = Some(name.parse()?);
-    }
-    server.bind(&address.parse()?, &rights)?;
-    Ok(server.serve(std::sync::Arc::new(workbench), &Stop::new())?)
-}
-
-#[cfg(not(unix))]
-fn serve(_protocol: &str, _address: &str) -> Result<(), gatewright::error::BoxError> {
-    Err("sockets are served on Unix only".into())
 }

@@ -17,6 +17,7 @@
 //! | [`repair::path_in_document_uri_only`] | nginx | by name |
 //! | [`repair::script_name_with_slash`] | all | always: the two still say the same path together |
 //! | [`repair::absent_path_info`] | lighttpd | by name |
+//! | [`repair::absent_query_string`] | HAProxy | SERVER_SOFTWARE says HAProxy, or by name |
 //!
 //! *Always* is under every name but [`Front::None`]. What needs no repair here: repeated names, `CONTENT_LENGTH=-1` and
 //! empty values that mean absent are settled for every peer, by [`Collector`](super::Collector), by the FastCGI server and by
@@ -154,7 +155,7 @@ enum When {
 }
 
 /// In an order in which none undoes, or needs, what a later one does.
-const REPAIRS: [Repair; 11] = [
+const REPAIRS: [Repair; 12] = [
     Repair { when: When::Always, run: repair::absolute_request_uri },
     Repair { when: When::Seen(Front::Iis), run: repair::path_info_with_script_name },
     Repair { when: When::Seen(Front::Apache), run: repair::undecoded_path_info },
@@ -168,6 +169,7 @@ const REPAIRS: [Repair; 11] = [
     Repair { when: When::Always, run: repair::script_name_with_slash },
     // After the slash, which may have become the path.
     Repair { when: When::Named(Front::Lighttpd), run: repair::absent_path_info },
+    Repair { when: When::Seen(Front::Haproxy), run: repair::absent_query_string },
 ];
 
 impl fmt::Display for Front {

@@ -6,6 +6,8 @@ mod fcgi;
 #[cfg(unix)]
 mod front;
 #[cfg(unix)]
+mod fuzz;
+#[cfg(unix)]
 mod house;
 #[cfg(unix)]
 mod http;

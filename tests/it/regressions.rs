@@ -865,3 +865,24 @@ fn a_client_s_query_replaces_the_administrator_s_application_by_the_demo() {
     let text = String::from_utf8_lossy(&ask("x").stdout).into_owned();
     assert!(!text.contains("SECRET"), "the client has chosen the demo, which shows the environment:\n{text}");
 }
+
+/// Apache with `enablereuse=on` leaves the rest of a body out once it has the answer, and uses the connection again.
+#[test]
+fn the_next_request_under_an_id_breaks_a_connection_whose_last_body_had_no_end() {
+    let server = Running::start(Protocol::FastCgi, hello);
+    let mut peer = server.connect();
+    let body = vec![b'x'; 100_000];
+    let params = [("REQUEST_METHOD", "POST"), ("PATH_INFO", "/first"), ("CONTENT_LENGTH", "400000")];
+    let mut wire = Request::new(&params, b"").head();
+    encode::stream(&mut wire, Stream::Stdin, 1, &body);
+    peer.write_all(&wire).unwrap();
+    let first = read_answers(&mut peer, 1).remove(0);
+    assert!(first.text().ends_with("/first") && first.status == COMPLETE, "{first:?}");
+    // A piece that was on its way, which is of no request, and the next one.
+    let mut wire = Vec::new();
+    encode::stream(&mut wire, Stream::Stdin, 1, b"late");
+    wire.extend(get("/second").bytes());
+    peer.write_all(&wire).unwrap();
+    let second = read_answers(&mut peer, 1).remove(0);
+    assert!(second.text().ends_with("/second") && second.status == COMPLETE, "{second:?}");
+}

@@ -260,6 +260,21 @@ pub fn absent_path_info(vars: &mut Vars) {
     }
 }
 
+/// HAProxy: QUERY_STRING is left out when there is no query, where RFC 3875, section 4.1.7, has it empty.
+///
+/// ```
+/// use gatewright::environ::{Vars, front::repair::absent_query_string};
+///
+/// let mut vars = Vars::from([("SCRIPT_NAME", "/app"), ("REQUEST_URI", "/app/x")]);
+/// absent_query_string(&mut vars);
+/// assert_eq!(vars.get("QUERY_STRING"), Some(&b""[..]));
+/// ```
+pub fn absent_query_string(vars: &mut Vars) {
+    if vars.known(Known::ScriptName).is_some() {
+        vars.set_default("QUERY_STRING", "");
+    }
+}
+
 /// The path of a REQUEST_URI, undecoded.
 pub(super) fn path_of(uri: &[u8]) -> &[u8] {
     let uri = behind_authority(uri).unwrap_or(uri);

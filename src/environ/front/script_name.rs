@@ -64,8 +64,8 @@ impl ScriptName {
     /// Sets SCRIPT_NAME to this, and PATH_INFO to the decoded rest of the request's path.
     ///
     /// The path is DOCUMENT_URI, which is decoded and knows of rewrites; where that is missing or empty, and under Caddy,
-    /// which leaves PATH_INFO out of it, REQUEST_URI, decoded and without its query; where that is missing too,
-    /// SCRIPT_NAME and PATH_INFO as they are.
+    /// which leaves PATH_INFO out of it, REQUEST_URI, decoded and without its query; where that is missing too, and under
+    /// lighttpd, whose REQUEST_URI knows of no rewrite, SCRIPT_NAME and PATH_INFO together.
     ///
     /// # Errors
     /// Status 404 when the path is not below this one, or climbs out of it by `..`; 400 when it has a NUL.
@@ -90,15 +90,21 @@ impl ScriptName {
 const SHOWN: usize = 200;
 
 fn request_path(vars: &Vars, front: Front) -> Cow<'_, [u8]> {
-    let caddy = front == Front::Caddy || (front == Front::Auto && Front::of(vars) == Some(Front::Caddy));
-    if let Some(path) = vars.get("DOCUMENT_URI").filter(|path| !path.is_empty() && !caddy) {
+    let server = if front == Front::Auto { Front::of(vars) } else { Some(front) };
+    if server != Some(Front::Caddy)
+        && let Some(path) = vars.get("DOCUMENT_URI").filter(|path| !path.is_empty())
+    {
         return Cow::Borrowed(path);
     }
-    if let Some(uri) = vars.known(Known::RequestUri).filter(|uri| !uri.is_empty()) {
-        return percent_decode(path_of(uri)).into();
-    }
     let script = vars.known(Known::ScriptName).unwrap_or_default();
-    Cow::Owned([script, vars.known(Known::PathInfo).unwrap_or_default()].concat())
+    let joined = [script, vars.known(Known::PathInfo).unwrap_or_default()].concat();
+    let uri = vars.known(Known::RequestUri).filter(|uri| !uri.is_empty());
+    match uri {
+        Some(uri) if server != Some(Front::Lighttpd) || joined.is_empty() => {
+            percent_decode(path_of(uri)).into()
+        }
+        _ => Cow::Owned(joined),
+    }
 }
 
 /// Whether a path leaves its beginning upwards: REQUEST_URI is what the client wrote.

@@ -365,6 +365,17 @@ fn the_mount_parts_the_path() {
             ],
             "/x.php/y",
         ),
+        // lighttpd: REQUEST_URI knows of no rewrite.
+        (
+            &[
+                ("SERVER_SOFTWARE", "lighttpd/1.4.69"),
+                ("SCRIPT_NAME", "/app/x y"),
+                ("PATH_INFO", "/z"),
+                ("REQUEST_URI", "/old/x%20y/z"),
+            ],
+            "/x y/z",
+        ),
+        (&[("SERVER_SOFTWARE", "lighttpd/1.4.69"), ("REQUEST_URI", "/app/x%20y")], "/x y"),
         (&[("SCRIPT_NAME", "/app/x"), ("PATH_INFO", "/y")], "/x/y"),
         // What the web server says of the two is replaced.
         (&[("SCRIPT_NAME", "/"), ("PATH_INFO", "/z"), ("REQUEST_URI", "/app/x")], "/x"),

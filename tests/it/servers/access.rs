@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::apache::{self, Starts};
 use super::client::Request;
 use super::harness::{Process, is_root, program, wait_until};
-use super::nginx::{Link, Over, Protocol, careful_location, start_before};
+use super::link::{Link, Over, Protocol};
+use super::nginx::{careful_location, start_before};
 use super::site::Site;
 
 fn start(protocol: Protocol, flags: &[&str]) -> Site {

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::cases::{assert_same, lines};
 use super::client::{PATIENCE, Request};
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
-use super::site::{Site, recipe};
+use super::site::{Site, named, recipe};
 
 /// Where Debian's packages have Apache's modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -55,7 +55,7 @@ fn starts_programs(port: u16) -> bool {
 }
 
 /// Starts Apache with these modules, besides common ones, and these directives.
-fn serve(folder: &Folder, modules: &[&str], directives: &str) -> (u16, Process) {
+pub(crate) fn serve(folder: &Folder, modules: &[&str], directives: &str) -> (u16, Process) {
     let apache = installed("apache2");
     for name in ["docroot", "run"] {
         folder.mkdir(name);
@@ -78,6 +78,38 @@ fn serve(folder: &Folder, modules: &[&str], directives: &str) -> (u16, Process) 
     });
     server.ready_when(|| answers(port));
     (port, server)
+}
+
+/// What Apache tells a program that it starts besides what all do.
+pub(crate) fn own_variables(site: &Site) -> Vec<(&'static str, String)> {
+    let root = site.folder.root().display();
+    let program = format!("{root}/cgi-bin/app");
+    let mut own = common_variables();
+    own.extend(named([
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("SCRIPT_FILENAME", &program),
+        ("PATH_TRANSLATED", &format!("{root}/docroot/env/x")),
+        ("CONTEXT_PREFIX", "/app"),
+        ("CONTEXT_DOCUMENT_ROOT", &program),
+    ]));
+    own
+}
+
+/// What Apache tells in any case, besides what all do.
+pub(crate) fn common_variables() -> Vec<(&'static str, String)> {
+    named([
+        ("DOCUMENT_ROOT", "*"),
+        ("REQUEST_SCHEME", "http"),
+        // Taken from Host, which names none here.
+        ("SERVER_PORT", "80"),
+        ("SERVER_SOFTWARE", "*"),
+        ("SERVER_SIGNATURE", ""),
+        ("SERVER_ADDR", "127.0.0.1"),
+        ("SERVER_ADMIN", "*"),
+        ("PATH", "/usr/bin:/bin"),
+        ("ap_trust_cgilike_cl", "1"),
+        ("HTTP_CONNECTION", "close"),
+    ])
 }
 
 /// A query without `=` reaches a CGI program as its command line: it must choose nothing there.
@@ -141,36 +173,6 @@ fn the_recipe_of_the_readme_serves_the_demo() {
         "HTTP_AUTHORIZATION = 'Basic eDp5'",
     ] {
         assert!(text.lines().any(|given| given == line), "{line} is missing in:\n{text}");
-    }
-}
-
-/// The recipe of README.md for FastCGI, and the same over SCGI: what Apache's proxies say of a path is repaired.
-#[test]
-fn proxied_paths_are_parted_where_apache_is_named() {
-    let recipe = recipe("apache-fastcgi");
-    for (gateway, scheme) in [("fcgi-gateway", "fcgi"), ("scgi-gateway", "scgi")] {
-        let folder = Folder::new();
-        let address = format!("127.0.0.1:{}", free_port());
-        let mut process = Process::start(&folder, "gateway", &program(gateway), |command| {
-            command.args(["--front", "apache", "--socket", &address, "demo"]);
-        });
-        process.ready_when(|| std::net::TcpStream::connect(&address).is_ok());
-        let ours = recipe.replace("fcgi://127.0.0.1:9000", &format!("{scheme}://{address}"));
-        assert_ne!(ours, recipe);
-        let modules = ["mpm_event", "proxy", &format!("proxy_{scheme}")];
-        let (port, _server) = serve(&folder, &modules, &ours);
-        for (target, expected) in [
-            ("/demo/caf%C3%A9/x%20y?q=1", "PATH_INFO = '/caf\u{c3}\u{a9}/x y'"),
-            ("/demo/", "PATH_INFO = '/'"),
-            ("/demo/%2541", "PATH_INFO = '/%41'"),
-            ("/demo", "SCRIPT_FILENAME = '/'"),
-        ] {
-            let text = String::from_utf8(Request::new("GET", target).send(port).expect(200).body)
-                .expect("a text of UTF-8");
-            for line in ["Hello world!", "SCRIPT_NAME = '/demo'", expected] {
-                assert!(text.lines().any(|given| given == line), "{target}: {line} is missing in:\n{text}");
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use gatewright::proto::fcgi::{ResponseDecoder, ResponseEvent, Role, Stream, encode};
 use gatewright::proto::scgi::{encode_head, encode_netstring};
 
-use super::nginx::{Link, Over, Protocol};
+use super::link::{Link, Over, Protocol};
 use super::site::{Front, Site};
 
 const FASTCGI: Front = Front::Nginx(Link::new(Protocol::FastCgi, Over::Unix).kept());

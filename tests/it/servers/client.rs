@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given, and can tell a whole answer from a cut one.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
 /// Nothing a test waits for takes longer.
@@ -98,7 +98,26 @@ impl Request {
         }
     }
 
-    fn try_send(&self, port: u16) -> io::Result<Answer> {
+    /// The status of the answer, if there is one for a client that sends no more: no waiting for a body.
+    #[track_caller]
+    pub(crate) fn send_no_more(&self, port: u16) -> Option<u16> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a web server");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a duration that is not zero");
+        (&stream).write_all(&self.bytes).expect("room in the socket");
+        // It may have closed already.
+        let _ = stream.shutdown(Shutdown::Write);
+        match read_answer(&mut BufReader::new(&stream), self.is_head) {
+            Ok(answer) => Some(answer.status),
+            Err(error) => {
+                let closed = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+                assert!(closed.contains(&error.kind()), "{:?}: {error}", self.first_line());
+                None
+            }
+        }
+    }
+
+    /// The same, where there may be no answer.
+    pub(crate) fn try_send(&self, port: u16) -> io::Result<Answer> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -35,7 +35,7 @@ impl Environment {
 
     /// Panics unless these are all the variables there are; the value `*` stands for any.
     #[track_caller]
-    pub(crate) fn expect_all(&self, expected: &[(&str, &str)]) {
+    pub(crate) fn expect_all(&self, expected: &[(&str, String)]) {
         let shown: BTreeMap<String, String> = self
             .0
             .iter()
@@ -44,8 +44,8 @@ impl Environment {
         let expected: BTreeMap<String, String> = expected
             .iter()
             .map(|(name, value)| {
-                let any = *value == "*" && shown.contains_key(*name);
-                let value = if any { shown[*name].clone() } else { (*value).to_owned() };
+                let any = value == "*" && shown.contains_key(*name);
+                let value = if any { shown[*name].clone() } else { value.clone() };
                 ((*name).to_owned(), value)
             })
             .collect();

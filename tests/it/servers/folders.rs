@@ -8,7 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::apache::{self, Starts};
 use super::client::{Answer, Request};
 use super::harness::{Folder, Process, is_root, program};
-use super::nginx::{Link, Over, Protocol, Socket, careful_location, start_before};
+use super::link::{Link, Over, Protocol, Socket};
+use super::nginx::{careful_location, start_before};
 use super::site::Site;
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";

@@ -97,6 +97,13 @@ impl Folder {
         path
     }
 
+    /// As [`Self::mkdir`], for a web server that writes there as another user.
+    pub(crate) fn mkdir_for_all(&self, name: &str) -> PathBuf {
+        let path = self.mkdir(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).expect("its owner may");
+        path
+    }
+
     /// Puts a program where web servers may run it, whoever they run as.
     pub(crate) fn install(&self, program: &Path, name: &str) -> PathBuf {
         let path = self.path(name);
@@ -225,6 +232,14 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// The processes that run this very file.
+pub(crate) fn processes(program: &Path) -> Vec<Pid> {
+    let is_program =
+        |entry: &fs::DirEntry| fs::read_link(entry.path().join("exe")).is_ok_and(|runs| runs == program);
+    let all = fs::read_dir("/proc").expect("Linux").flatten().filter(is_program);
+    all.filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))).collect()
 }
 
 /// A loopback port that nobody listens on, below those that the system gives to outgoing connections, and never the

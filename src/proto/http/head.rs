@@ -76,9 +76,10 @@ impl HeadDecoder {
         }
         let lines = self.lines;
         let mut outcome = self.advance(input, head);
-        // Who sends slowly hears early that it is in vain; a whole head is looked at once, by its parser.
-        if outcome == Ok(false) && lines == 0 && self.lines > 0 {
-            outcome = check_request_line(head).map(|()| false);
+        // Who sends slowly hears early that it is in vain, and who sends all at once hears the same; a whole head is looked
+        // at by its parser.
+        if outcome != Ok(true) && lines == 0 && self.lines > 0 {
+            outcome = check_request_line(head).and(outcome);
         }
         self.failed = outcome.err();
         outcome

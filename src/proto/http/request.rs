@@ -102,6 +102,10 @@ impl<'h> Request<'h> {
         }
         let (line, fields) = split_line(head)?;
         let (method, uri, version) = request_line(line)?;
+        if method == b"CONNECT" {
+            return Err(DecodeError::Connect);
+        }
+        let target = Target::parse(method, uri)?;
         let mut facts = Facts::default();
         let fields = fields.strip_suffix(b"\r\n").unwrap_or(fields);
         let mut walked = Fields(fields);
@@ -112,10 +116,6 @@ impl<'h> Request<'h> {
             }
             facts.note(field.name.as_bytes(), field.value)?;
         }
-        if method == b"CONNECT" {
-            return Err(DecodeError::Connect);
-        }
-        let target = Target::parse(method, uri)?;
         let host = facts.host(version)?;
         let framing = facts.framing(version)?;
         let modern = version == Version::Http11;

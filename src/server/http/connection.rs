@@ -466,21 +466,21 @@ impl Connection {
         let (own, next) = if decoder.is_whole() { (Vec::new(), raw) } else { (raw, Vec::new()) };
         let block = std::mem::take(&mut worker.block);
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
+        let mut scratch = std::mem::take(&mut worker.scratch);
+        worker.spares.give_vars(scratch.fill(vars));
         let handler = Handler {
             connection: self,
             refused: error.is_some(),
-            vars,
             body: RefCell::new(body),
             outgoing: &outgoing,
-            scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
+            scratch: RefCell::new(scratch),
         };
         let outcome = match error {
             Some(error) => handler.run(&refusal(error)),
             None => handler.run(&self.link.core.app),
         };
-        let Handler { vars, body, scratch, .. } = handler;
+        let Handler { body, scratch, .. } = handler;
         worker.scratch = scratch.into_inner();
-        worker.spares.give_vars(vars);
         let body = body.into_inner();
         let full = body.was_full();
         let (decoder, left, gathered, block) = body.into_parts();
@@ -589,7 +589,6 @@ struct Handler<'h, 'c> {
     connection: &'c Arc<Connection>,
     /// The request is answered in the application's place.
     refused: bool,
-    vars: Vars,
     body: RefCell<Body<'h, 'c>>,
     outgoing: &'h RefCell<Outgoing<'c>>,
     scratch: RefCell<Scratch>,
@@ -616,7 +615,9 @@ impl SimpleHandler for Handler<'_, '_> {
     }
 
     fn base_env(&self) -> &Vars {
-        &self.vars
+        // They stand in the scratch memory, where they will be read.
+        static NONE: Vars = Vars::new();
+        &NONE
     }
 
     fn preset(&self) -> Attributes<'static> {

@@ -73,6 +73,21 @@ fn a_bad_request_line_is_refused_before_its_fields_come() {
     }
 }
 
+/// Fuzzing found that what was wrong depended on how it came.
+#[test]
+fn of_several_mistakes_the_first_is_told_however_they_come() {
+    for (wire, expected) in [
+        (&b"GET /\r\nHost: h\n\r\n"[..], DecodeError::RequestLine),
+        (b"GET /#a HTTP/1.1\r\nContent-Length: x\r\n\r\n", DecodeError::Target(TargetError::Fragment)),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", DecodeError::Connect),
+    ] {
+        assert_eq!(decode(wire), Err(expected), "{}", wire.escape_ascii());
+    }
+    let limits = Limits { head: 40, fields: 9 };
+    let long = [b"GET / HTTP/3.0\r\nX: ", &[b'x'; 100][..]].concat();
+    assert_eq!(decode_with(&long, limits), Err(DecodeError::Version));
+}
+
 #[test]
 fn a_head_may_be_as_long_as_the_limit_and_no_longer() {
     let limits = Limits { head: PLAIN.len(), fields: 100 };

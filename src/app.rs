@@ -233,6 +233,11 @@ impl<'r> Body<'r> {
         self.send_chunks(file)
     }
 
+    /// Whether output can leave now, or has to wait for the rest of the request's body; see [`Respond::may_leave`].
+    pub fn may_leave(&self) -> bool {
+        self.0.may_leave()
+    }
+
     /// The dynamic form, for a middleware or a test that needs it.
     pub fn into_inner(self) -> &'r mut dyn Respond {
         self.0
@@ -468,6 +473,13 @@ pub trait Respond {
 
     /// Whether a Content-Length would be added if the body were exactly one item: nothing sent yet, and none set.
     fn wants_length(&self) -> bool {
+        true
+    }
+
+    /// Whether output can leave now. Where it cannot, a flush reads the rest of the request's body ahead and keeps it:
+    /// better avoided by who still passes that body on ([`Flow::AnswerLast`](crate::handlers::Flow::AnswerLast)). The
+    /// default says yes.
+    fn may_leave(&self) -> bool {
         true
     }
 

@@ -6,6 +6,8 @@ mod access;
 mod app;
 pub mod cgi;
 mod config;
+#[cfg(target_os = "linux")]
+mod fcgiwrap;
 mod front;
 #[cfg(unix)]
 mod life;
@@ -15,6 +17,8 @@ mod logger;
 #[cfg(unix)]
 mod notify;
 mod own;
+#[cfg(target_os = "linux")]
+mod programs;
 #[cfg(unix)]
 mod rights;
 #[cfg(unix)]

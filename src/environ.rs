@@ -16,7 +16,7 @@ use std::fmt;
 
 pub(crate) use accept::report_dropped;
 pub use accept::{Collector, sanitise, sanitise_except};
-pub use input::{Errors, Input};
+pub use input::{Errors, Input, Live};
 pub(crate) use length::push_digit;
 pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};
 pub use read::{

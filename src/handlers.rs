@@ -103,8 +103,6 @@ mod streams;
 
 pub use attributes::{Attributes, OsEnviron};
 pub use base::{BaseHandler, Supply};
-#[cfg(unix)]
-pub(crate) use body::nameless_file;
 pub use cgi::{Cgi, CgiHandler, process_streams};
 pub use head::Head;
 pub use iis::{IisCgi, IisCgiHandler};
@@ -114,4 +112,4 @@ pub use panics::capture_panics;
 pub use policy::Policy;
 pub use server::{SERVER_SOFTWARE, ServerHandler};
 pub use simple::{BaseCgi, BaseCgiHandler, Simple, SimpleHandler};
-pub use streams::{Flow, Output, Scratch, Streams, plain_streams};
+pub use streams::{Flow, Output, Scratch, Streams, live_streams, plain_streams};

@@ -305,13 +305,6 @@ pub(crate) fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// Whether a header is about one connection and never passed on (RFC 9110, section 7.6.1): wsgiref's list, whose first
-/// `trailers` is a typing error, and what is missing there.
-pub(crate) fn is_of_connection(name: &[u8]) -> bool {
-    let missing = [&b"trailer"[..], b"proxy-connection"];
-    crate::util::is_hop_by_hop(name) || missing.iter().any(|hop| name.eq_ignore_ascii_case(hop))
-}
-
 /// Whether a token may have this byte.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)

@@ -70,6 +70,7 @@ pub mod proto;
 #[cfg(unix)]
 pub mod server;
 pub mod simple_server;
+mod spool;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod sys;

@@ -69,11 +69,300 @@ pub(crate) fn forget_variables(names: &[&str]) -> bool {
     true
 }
 
+#[cfg(target_os = "linux")]
+pub(crate) use program::{Given, Limit, SpawnError, Spawned, Texts, spawn};
+
+/// Starting programs, with vfork's semantics: the time that takes does not grow with this process.
+///
+/// `Command` does that too, but only for what posix_spawn can set: no limits, no mask and dispositions of signals, no
+/// umask, and it leaves open whatever is not closed on exec.
+#[cfg(target_os = "linux")]
+mod program {
+    use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+    use std::ptr;
+    use std::{fmt, io};
+
+    use nix::unistd::Pid;
+
+    /// Texts for a program: its arguments, or its environment.
+    #[derive(Debug, Default)]
+    pub(crate) struct Texts {
+        slab: Vec<u8>,
+        starts: Vec<usize>,
+    }
+
+    impl Texts {
+        /// Appends one, made of parts; `false`, and nothing appended, where a part has a NUL.
+        pub(crate) fn push(&mut self, parts: &[&[u8]]) -> bool {
+            if parts.iter().any(|part| memchr::memchr(0, part).is_some()) {
+                return false;
+            }
+            self.starts.push(self.slab.len());
+            parts.iter().for_each(|part| self.slab.extend_from_slice(part));
+            self.slab.push(0);
+            true
+        }
+
+        /// The texts in order.
+        pub(crate) fn iter(&self) -> impl Iterator<Item = &CStr> {
+            self.starts.iter().filter_map(|start| CStr::from_bytes_until_nul(self.slab.get(*start..)?).ok())
+        }
+
+        /// What exec wants. The pointers are good for as long as the texts are not changed.
+        fn pointers(&self) -> Vec<*const c_char> {
+            self.iter().map(CStr::as_ptr).chain([ptr::null()]).collect()
+        }
+    }
+
+    /// A resource limit, soft and hard.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Limit {
+        pub(crate) resource: c_int,
+        pub(crate) soft: u64,
+        pub(crate) hard: u64,
+    }
+
+    /// What a program is given.
+    #[derive(Debug)]
+    pub(crate) struct Given<'a> {
+        pub(crate) path: &'a CStr,
+        pub(crate) arguments: &'a Texts,
+        pub(crate) environment: &'a Texts,
+        pub(crate) folder: Option<&'a CStr>,
+        pub(crate) stdin: BorrowedFd<'a>,
+        pub(crate) stdout: BorrowedFd<'a>,
+        pub(crate) stderr: BorrowedFd<'a>,
+        pub(crate) limits: &'a [Limit],
+    }
+
+    /// A program that runs, as the leader of a process group of its own.
+    #[derive(Debug)]
+    pub(crate) struct Spawned {
+        pub(crate) pid: Pid,
+        /// Readable once it has ended; `None` where the kernel is older than 5.3.
+        pub(crate) pidfd: Option<OwnedFd>,
+    }
+
+    /// Why no program runs: what was tried, and what came of it.
+    #[derive(Debug)]
+    pub(crate) struct SpawnError {
+        pub(crate) step: &'static str,
+        pub(crate) error: io::Error,
+    }
+
+    impl fmt::Display for SpawnError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}: {}", self.step, self.error)
+        }
+    }
+
+    /// What the step was called at which a child gave up.
+    const STEPS: [&str; 6] = [
+        "cannot make a process",
+        "cannot limit it",
+        "cannot enter its folder",
+        "cannot give it its descriptors",
+        "cannot close other descriptors",
+        "cannot execute it",
+    ];
+
+    /// Shared with the child, whose memory is ours.
+    struct Child<'a> {
+        given: &'a Given<'a>,
+        arguments: &'a [*const c_char],
+        environment: &'a [*const c_char],
+        failed: usize,
+        errno: c_int,
+    }
+
+    /// All signals, the two that glibc keeps to itself included, but SIGCHLD: nobody sends one to a process without
+    /// children, and where it is blocked the kernel wakes another thread with it, whose call is interrupted.
+    const ALL_SIGNALS: u64 = !(1 << (libc::SIGCHLD - 1));
+
+    /// Starts a program: in a process group of its own, with umask 022, its signals at their defaults and none blocked,
+    /// and no descriptor but the three that it is given. The caller reaps it.
+    pub(crate) fn spawn(given: &Given<'_>) -> Result<Spawned, SpawnError> {
+        const STACK: usize = 64 * 1024;
+        let (arguments, environment) = (given.arguments.pointers(), given.environment.pointers());
+        let mut child =
+            Child { given, arguments: &arguments, environment: &environment, failed: 0, errno: 0 };
+        let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+        let mut pidfd: c_int = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // A handler of ours must not run in the child: it would change our memory.
+        let before = set_mask(ALL_SIGNALS);
+        // SAFETY: the stack is valid for its capacity, aligned to 16 bytes, and used by nobody else; this thread stands
+        // still until the child has executed its program or ended, so that the stack, `child` and all that it points
+        // to outlive the child's use of them. `pidfd` is what CLONE_PIDFD writes to.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr().add(stack.capacity());
+            let child: *mut Child<'_> = &raw mut child;
+            libc::clone(run_child, top.cast(), flags, child.cast(), &raw mut pidfd)
+        };
+        let error = io::Error::last_os_error();
+        set_mask(before);
+        if pid < 0 {
+            return Err(SpawnError { step: STEPS[0], error });
+        }
+        let pid = Pid::from_raw(pid);
+        // SAFETY: the kernel has just opened it for us, and told nobody else.
+        let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+        if child.errno != 0 {
+            // It has ended already, and is our child whom nobody else knows.
+            let _ = nix::sys::wait::waitpid(pid, None);
+            let step = STEPS.get(child.failed).copied().unwrap_or_default();
+            return Err(SpawnError { step, error: io::Error::from_raw_os_error(child.errno) });
+        }
+        Ok(Spawned { pid, pidfd })
+    }
+
+    /// Sets this thread's mask of blocked signals; the result is the one before.
+    fn set_mask(mask: u64) -> u64 {
+        let mut before = 0_u64;
+        // SAFETY: both are pointers to as many bytes as the call is told. (glibc's own would leave its two signals out.)
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                c_long::from(libc::SIG_SETMASK),
+                &raw const mask,
+                &raw mut before,
+                size_of::<u64>(),
+            );
+        }
+        before
+    }
+
+    /// The child's side. It runs in our memory: it calls the system, and nothing else.
+    extern "C" fn run_child(child: *mut c_void) -> c_int {
+        // SAFETY: `spawn` passes a pointer to its `Child`, and stands still meanwhile.
+        let child = unsafe { &mut *child.cast::<Child<'_>>() };
+        // SAFETY: as `become_program` asks: this is the child, with all signals blocked.
+        child.failed = unsafe { become_program(child) };
+        child.errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+        // SAFETY: ends this process without running what the parent has registered for its own end.
+        unsafe { libc::_exit(127) }
+    }
+
+    /// Executes the program; the result is the step at which that failed, with errno set.
+    ///
+    /// # Safety
+    /// For a child that shares its parent's memory and blocks all signals, and for nobody else: it changes what belongs
+    /// to a whole process.
+    // SAFETY: its one caller is such a child, and tells so.
+    unsafe fn become_program(child: &Child<'_>) -> usize {
+        let given = child.given;
+        // SAFETY: system calls on integers, and on texts that end in NUL and live in `given`; the arrays of pointers end
+        // in a null pointer. Structures are passed by pointers to locals of the right type.
+        unsafe {
+            if libc::setpgid(0, 0) < 0 {
+                return 0;
+            }
+            for limit in given.limits {
+                let values = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
+                // The type of a resource's number differs from one C library to the other.
+                if libc::prlimit(0, limit.resource as _, &raw const values, ptr::null_mut()) < 0 {
+                    return 1;
+                }
+            }
+            libc::umask(0o022);
+            if let Some(folder) = given.folder
+                && libc::chdir(folder.as_ptr()) < 0
+            {
+                return 2;
+            }
+            let mut sources = [given.stdin.as_raw_fd(), given.stdout.as_raw_fd(), given.stderr.as_raw_fd()];
+            for source in &mut sources {
+                // One that stands where another shall be would be lost.
+                if *source < 3 {
+                    *source = libc::fcntl(*source, libc::F_DUPFD, 3);
+                }
+            }
+            for (source, target) in sources.into_iter().zip(0..) {
+                if source < 0 || libc::dup2(source, target) < 0 {
+                    return 3;
+                }
+            }
+            // Older kernels than 5.9 have no such call: what we open ourselves is closed on exec all the same.
+            let (first, last, flags): (c_long, c_long, c_long) = (3, u32::MAX.into(), 0);
+            if libc::syscall(libc::SYS_close_range, first, last, flags) < 0
+                && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+            {
+                return 4;
+            }
+            // The kernel's own structure, shorter than this, where all zeroes are the default. (glibc's function would
+            // leave its two signals out.)
+            let default = [0_u64; 8];
+            for signal in 1..=64 {
+                let (signal, size): (c_long, c_long) = (signal, 8);
+                // It fails for SIGKILL and SIGSTOP, which have no other disposition.
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    default.as_ptr(),
+                    ptr::null_mut::<c_void>(),
+                    size,
+                );
+            }
+            set_mask(0);
+            libc::execve(given.path.as_ptr(), child.arguments.as_ptr(), child.environment.as_ptr());
+        }
+        5
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    /// What comes of starting a program with these limits, in this folder.
+    #[cfg(target_os = "linux")]
+    fn start(path: &std::ffi::CStr, folder: &std::ffi::CStr, limits: &[Limit]) -> Result<i32, String> {
+        use std::os::fd::AsFd;
+        let nothing = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+        let (mut arguments, environment) = (Texts::default(), Texts::default());
+        assert!(arguments.push(&[path.to_bytes()]));
+        let given = Given {
+            path,
+            arguments: &arguments,
+            environment: &environment,
+            folder: Some(folder),
+            stdin: nothing.as_fd(),
+            stdout: nothing.as_fd(),
+            stderr: nothing.as_fd(),
+            limits,
+        };
+        let spawned = spawn(&given).map_err(|error| error.to_string())?;
+        match nix::sys::wait::waitpid(spawned.pid, None) {
+            Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => Ok(code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_keeps_a_program_from_starting_is_told_by_its_step() {
+        assert_eq!(start(c"/bin/true", c"/", &[]), Ok(0));
+        assert_eq!(start(c"/bin/false", c"/", &[]), Ok(1));
+        let none = start(c"/no/such/program", c"/", &[]).unwrap_err();
+        assert!(none.starts_with("cannot execute it: No such file"), "{none}");
+        let folder = start(c"/bin/true", c"/no/such/folder", &[]).unwrap_err();
+        assert!(folder.starts_with("cannot enter its folder: No such file"), "{folder}");
+        // Soft above hard is a limit that nobody may have.
+        let limit = Limit { resource: libc::RLIMIT_NOFILE as i32, soft: 20, hard: 10 };
+        let limit = start(c"/bin/true", c"/", &[limit]).unwrap_err();
+        assert!(limit.starts_with("cannot limit it: "), "{limit}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_text_with_a_nul_is_none() {
+        let mut texts = Texts::default();
+        assert!(texts.push(&[b"A", b"=", b"1"]) && !texts.push(&[b"B=", b"x\0y"]) && texts.push(&[b""]));
+        assert_eq!(texts.iter().collect::<Vec<_>>(), [c"A=1", c""]);
+    }
 
     #[test]
     fn what_is_inherited_is_a_descriptor_of_its_own_and_closed_on_exec() {

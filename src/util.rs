@@ -233,6 +233,12 @@ pub fn is_hop_by_hop(name: impl AsRef<[u8]>) -> bool {
     NAMES.iter().any(|known| name.as_ref().eq_ignore_ascii_case(known))
 }
 
+/// Whether a header concerns one connection only: wsgiref's eight, and two that it misses.
+pub(crate) fn is_of_one_connection(name: &[u8]) -> bool {
+    let missed = [&b"trailer"[..], b"proxy-connection"];
+    is_hop_by_hop(name) || missed.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
 /// A stream that may be a real file, so that a handler can let the system send it.
 pub trait FileSource: Read {
     /// The file itself, where there is one. The default has none.

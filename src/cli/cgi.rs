@@ -4,11 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 
-use super::app::{self, App};
+use super::app::{self, App, Opened, Place};
 use super::front::FrontFlags;
 use super::logger;
 use super::serving::{Around, Serving};
@@ -72,17 +71,20 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
         logger::install(PROGRAM);
     }
     match open(&arguments) {
-        Ok((app, observer)) => {
-            answer(environ, arguments.front.settings(), arguments.full_duplex, observer, &*app)
+        Ok((opened, observer)) => {
+            let front = arguments.front.settings();
+            let status = answer(environ, front, arguments.full_duplex, observer, &*opened.app);
+            opened.end();
+            status
         }
         Err(failure) => failure.tell(PROGRAM),
     }
 }
 
-type Opened = (Arc<dyn Application>, Option<&'static dyn Observer>);
-
-fn open(arguments: &Arguments) -> Result<Opened, Failure> {
-    Ok((arguments.around.wrap(arguments.serving.open()?), arguments.around.observer_of_one_request()?))
+fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
+    let place = Place { mounted: arguments.front.is_mounted(), own_log: false };
+    let opened = arguments.around.wrap(arguments.serving.open(place)?);
+    Ok((opened, arguments.around.observer_of_one_request()?))
 }
 
 /// Answers the request of an application of the program's own.

@@ -38,6 +38,17 @@ impl FrontFlags {
         }
     }
 
+    /// Whether the web server is known to be IIS, which makes a failure of any error text.
+    #[cfg(unix)]
+    pub(super) fn is_iis(&self) -> bool {
+        self.front == Some(Front::Iis)
+    }
+
+    /// Whether SCRIPT_NAME will say where the application is mounted, and no more.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.script_name.is_some()
+    }
+
     pub(super) fn settings(self) -> FrontSettings {
         FrontSettings {
             front: self.front.unwrap_or_default(),

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::access::OpenedLog;
+use super::app::{Opened, Place};
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::limits::Limits;
@@ -16,7 +17,6 @@ use super::rights::{NOT_LOOPBACK, Rights};
 use super::serving::{Around, Serving};
 use super::usage::{self, Failure};
 use crate::app::Application;
-use crate::environ::front::Front;
 use crate::handlers::{Observer, capture_panics};
 use crate::server::http::{ServerName, SiteError, TrustedProxies};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
@@ -74,11 +74,11 @@ struct HttpFlags {
 }
 
 #[derive(clap::Args, Debug)]
-struct Sockets {
+pub(super) struct Sockets {
     /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000, tcp:host:port, fd:N, systemd or
     /// systemd:NAME; may be repeated. Without it: the listening socket that is standard input, else systemd's
     #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
-    socket: Vec<Address>,
+    pub(super) socket: Vec<Address>,
     /// Permission bits of a socket file
     #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "0660")]
     socket_mode: u32,
@@ -100,7 +100,7 @@ struct Sockets {
     /// Where an application's messages go under FastCGI: web, to the web server, whose log they become part of, or log, to
     /// standard error [default: web; log with --front iis]
     #[arg(long, value_name = "WHERE", value_parser = parse_stderr)]
-    stderr: Option<Messages>,
+    pub(super) stderr: Option<Messages>,
     #[command(flatten)]
     limits: Limits,
     /// A TOML file with further settings: each flag is a key, and flags win
@@ -108,7 +108,25 @@ struct Sockets {
     config: Option<PathBuf>,
 }
 
-fn parse_address(text: &str) -> Result<Address, String> {
+impl Sockets {
+    /// Where messages go under FastCGI.
+    fn messages(&self) -> Messages {
+        match self.stderr {
+            Some(messages) => messages,
+            // IIS takes any record of STDERR for a failure.
+            None if self.front.is_iis() => Messages::Log,
+            None => Messages::Web,
+        }
+    }
+
+    /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
+    pub(super) fn place(&self, protocol: Protocol) -> Place {
+        let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
+        Place { mounted: self.front.is_mounted(), own_log }
+    }
+}
+
+pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::server::AddressError| error.to_string())
 }
 
@@ -136,8 +154,12 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Runs `fcgi-gateway`.
+/// Runs `fcgi-gateway`; started by the name of `fcgiwrap` it behaves as that.
 pub fn fcgi() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if super::fcgiwrap::is_meant() {
+        return super::fcgiwrap::main();
+    }
     gateway("fcgi-gateway", Protocol::FastCgi)
 }
 
@@ -150,7 +172,10 @@ pub fn scgi() -> ExitCode {
 pub fn http() -> ExitCode {
     const PROGRAM: &str = "http-gateway";
     match usage::parse::<HttpArguments>(PROGRAM, std::env::args_os().skip(1)) {
-        Ok(HttpArguments { serving, http, sockets }) => serve_http(PROGRAM, http, sockets, || serving.open()),
+        Ok(HttpArguments { serving, http, sockets }) => {
+            let place = sockets.place(Protocol::Http);
+            serve_http(PROGRAM, http, sockets, || serving.open(place))
+        }
         Err(exit) => exit,
     }
 }
@@ -158,7 +183,7 @@ pub fn http() -> ExitCode {
 /// Serves an application of the program's own over HTTP, with the arguments behind `http`.
 pub(super) fn own_http(program: &str, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnHttpArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnHttpArguments { http, sockets }) => serve_http(program, http, sockets, || Ok(app)),
+        Ok(OwnHttpArguments { http, sockets }) => serve_http(program, http, sockets, || Ok(Opened::new(app))),
         Err(exit) => exit,
     }
 }
@@ -167,7 +192,7 @@ fn serve_http(
     program: &str,
     http: HttpFlags,
     mut sockets: Sockets,
-    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+    app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> ExitCode {
     let HttpFlags { listen, trusted_proxy, server_name } = http;
     sockets.socket.extend(listen);
@@ -180,7 +205,8 @@ fn serve_http(
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
         Ok(Arguments { serving, sockets }) => {
-            serve(program, Server::new(protocol), sockets, || serving.open())
+            let place = sockets.place(protocol);
+            serve(program, Server::new(protocol), sockets, || serving.open(place))
         }
         Err(exit) => exit,
     }
@@ -189,16 +215,18 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, Server::new(protocol), sockets, || Ok(app)),
+        Ok(OwnArguments { sockets }) => {
+            serve(program, Server::new(protocol), sockets, || Ok(Opened::new(app)))
+        }
         Err(exit) => exit,
     }
 }
 
-fn serve(
+pub(super) fn serve(
     program: &str,
     server: Server,
     sockets: Sockets,
-    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+    app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> ExitCode {
     logger::install(program);
     capture_panics();
@@ -212,20 +240,15 @@ fn run(
     program: &str,
     mut server: Server,
     sockets: Sockets,
-    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+    app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> Result<(), Failure> {
     server.settings.allow = sockets.rights.peers(server.protocol()).map_err(Failure::Usage)?;
+    server.settings.messages = sockets.messages();
     server.settings.front = match server.protocol() {
         Protocol::Http => sockets.front.without_front().map_err(Failure::Usage)?,
         _ => sockets.front.settings(),
     };
     server.settings.full_duplex = sockets.full_duplex;
-    server.settings.messages = match sockets.stderr {
-        Some(messages) => messages,
-        // IIS takes any record of STDERR for a failure.
-        None if server.settings.front.front == Front::Iis => Messages::Log,
-        None => Messages::Web,
-    };
     sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
     let around = sockets.around.clone();
@@ -252,10 +275,11 @@ fn run(
 /// Serves until a signal ends it.
 fn watch(
     mut server: Server,
-    app: Arc<dyn Application>,
+    opened: Opened,
     access_log: Option<OpenedLog>,
     life: Life,
 ) -> Result<(), Failure> {
+    opened.own_process();
     let stop = Stop::new();
     let access_log = access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?;
     let access_log = access_log.map(Arc::new);
@@ -263,7 +287,8 @@ fn watch(
     let logs = access_log.clone();
     let reopen = move || logs.iter().for_each(|log| log.reopen());
     life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
-    let served = server.serve(app, &stop);
+    let served = server.serve(Arc::clone(&opened.app), &stop);
+    opened.end();
     // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
     access_log.iter().for_each(|log| log.close());
     Ok(served.map_err(anyhow::Error::from)?)

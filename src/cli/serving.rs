@@ -8,7 +8,9 @@ use clap::Args;
 
 #[cfg(unix)]
 use super::access::AccessFlags;
-use super::app::{self, App};
+use super::app::{self, App, Before, Opened, Place};
+#[cfg(target_os = "linux")]
+use super::programs::ProgramFlags;
 use super::usage::Failure;
 use crate::app::Application;
 #[cfg(unix)]
@@ -22,7 +24,7 @@ use crate::validate::validator;
 /// The application, or several.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Serving {
-    /// The application: demo, or dir:PATH for the files of a folder
+    /// The application: demo, dir:PATH for the files of a folder, or cgi:PATH for a CGI program or a folder of them
     #[arg(value_name = "APP", value_parser = app::parse)]
     pub(super) app: Option<App>,
     /// Serve an application under a path, as in /docs/=dir:/srv/docs; may be repeated, the longest prefix comes first.
@@ -39,6 +41,9 @@ pub(super) struct Settings {
     #[cfg(unix)]
     #[command(flatten)]
     pub(super) dir: DirFlags,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub(super) programs: ProgramFlags,
 }
 
 /// What holds for every folder that is served.
@@ -112,19 +117,28 @@ impl Serving {
 
     /// Makes all ready to serve. Without any mount it is `APP` alone, by default the demo; beside mounts `APP` is what
     /// is under no other.
-    pub(super) fn open(&self) -> Result<Arc<dyn Application>, Failure> {
-        let open = |app: &App| app.open(&self.settings).map_err(Failure::run);
-        if self.mount.is_empty() {
-            return open(self.app.as_ref().unwrap_or(&App::default()));
-        }
-        let root = self.app.iter().map(|app| ("/", app));
-        let mounted = self.mount.iter().map(|(prefix, app)| (prefix.as_str(), app));
-        let mut mounts = Mounts::new();
-        for (prefix, app) in root.chain(mounted) {
-            let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
-            mounts = mounts.mount(prefix, open(app)?).map_err(wrong)?;
-        }
-        Ok(Arc::new(mounts))
+    pub(super) fn open(&self, place: Place) -> Result<Opened, Failure> {
+        let mut before = Before::default();
+        let mut open =
+            |app: &App, place: Place| app.open(&self.settings, place, &mut before).map_err(Failure::run);
+        let app: Arc<dyn Application> = if self.mount.is_empty() {
+            open(self.app.as_ref().unwrap_or(&App::default()), place)?
+        } else {
+            let root = self.app.iter().map(|app| ("/", app));
+            let mounted = self.mount.iter().map(|(prefix, app)| (prefix.as_str(), app));
+            let mut mounts = Mounts::new();
+            for (prefix, app) in root.chain(mounted) {
+                let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
+                let place = Place { mounted: place.mounted || prefix != "/", ..place };
+                mounts = mounts.mount(prefix, open(app, place)?).map_err(wrong)?;
+            }
+            Arc::new(mounts)
+        };
+        Ok(Opened {
+            app,
+            #[cfg(target_os = "linux")]
+            programs: before.0,
+        })
     }
 }
 
@@ -158,8 +172,12 @@ impl Around {
         Ok(None)
     }
 
-    pub(super) fn wrap(&self, app: Arc<dyn Application>) -> Arc<dyn Application> {
-        if self.validate { Arc::new(validator(app)) } else { app }
+    pub(super) fn wrap(&self, opened: Opened) -> Opened {
+        if self.validate {
+            Opened { app: Arc::new(validator(Arc::clone(&opened.app))), ..opened }
+        } else {
+            opened
+        }
     }
 }
 
@@ -189,7 +207,7 @@ mod tests {
     fn what_cannot_be_served_is_named() {
         let serving = |app, mounts: &[&str]| {
             let mount = mounts.iter().map(|text| parse_mount(text).unwrap()).collect();
-            Serving { app, mount, settings: Settings::default() }.open().map(|_| ())
+            Serving { app, mount, settings: Settings::default() }.open(Place::default()).map(|_| ())
         };
         assert!(serving(None, &[]).is_ok());
         assert!(serving(Some(App::Demo), &["/a=demo", "/a/b=demo"]).is_ok());

@@ -2,6 +2,31 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
+
+/// A body that can be asked for what has arrived of it, for who must not wait: a program's output may have to be read
+/// meanwhile.
+pub trait Live: BufRead {
+    /// What has arrived and was not consumed yet: empty at the end of the body, `None` while nothing has arrived.
+    ///
+    /// # Errors
+    /// Those of `fill_buf`.
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>>;
+
+    /// Lends the descriptor to wait for after [`fill_ready`](Live::fill_ready) has said `None`: it is readable once there
+    /// may be more, or the peer has gone. `None` where there is no need to wait.
+    #[cfg(unix)]
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>));
+
+    /// Whether nothing is left to arrive: the end of the body is here, read or not.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
+    /// Nobody will read the rest. It need not be kept, but is still the gateway's to take off the connection.
+    fn abandon(&mut self) {}
+}
 
 /// `wsgi.input`: the request's body, read as it arrives.
 ///
@@ -26,6 +51,8 @@ pub enum Input<'r> {
     Empty,
     /// A stream that the gateway, or a middleware, lends for this request.
     Lent(&'r mut (dyn BufRead + 'r)),
+    /// The same, of a stream that can be asked for what has arrived.
+    Live(&'r mut (dyn Live + 'r)),
     /// A stream that the input owns: what [`wrap`](Input::wrap) made.
     Boxed(Box<dyn BufRead + 'r>),
 }
@@ -50,18 +77,75 @@ impl<'r> Input<'r> {
         *self = Input::Boxed(Box::new(with(inner)));
     }
 
-    fn stream(&mut self) -> Option<&mut (dyn BufRead + 'r)> {
+    /// The same input for a shorter time: what holds it may not live as long.
+    #[must_use]
+    pub fn shorten<'s>(self) -> Input<'s>
+    where
+        'r: 's,
+    {
         match self {
-            Input::Empty => None,
-            Input::Lent(stream) => Some(&mut **stream),
-            Input::Boxed(stream) => Some(&mut **stream),
+            Input::Empty => Input::Empty,
+            Input::Lent(stream) => Input::Lent(stream),
+            Input::Live(stream) => Input::Live(stream),
+            Input::Boxed(stream) => Input::Boxed(stream),
+        }
+    }
+
+    /// What has arrived, without waiting where the stream can tell ([`Live`]): empty at the end of the body, `None` while
+    /// nothing has arrived. Other streams are waited for.
+    ///
+    /// ```
+    /// use gatewright::environ::Input;
+    ///
+    /// let mut data = &b"all here"[..];
+    /// assert_eq!(Input::Lent(&mut data).fill_ready()?, Some(&b"all here"[..]));
+    /// assert_eq!(Input::Empty.fill_ready()?, Some(&b""[..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        match self {
+            Input::Live(stream) => stream.fill_ready(),
+            other => other.fill_buf().map(Some),
+        }
+    }
+
+    /// Lends the descriptor to wait for once [`fill_ready`](Input::fill_ready) has said `None`.
+    #[cfg(unix)]
+    pub fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        match self {
+            Input::Live(stream) => stream.with_descriptor(with),
+            _ => with(None),
+        }
+    }
+
+    /// Whether it is known that nothing is left to arrive.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Input::Empty => true,
+            Input::Live(stream) => stream.is_whole(),
+            Input::Lent(_) | Input::Boxed(_) => false,
+        }
+    }
+
+    /// Says that the rest will not be read: nobody need keep it before the answer may begin.
+    pub fn abandon(&mut self) {
+        if let Input::Live(stream) = self {
+            stream.abandon();
         }
     }
 }
 
 impl Read for Input<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream().map_or(Ok(0), |stream| stream.read(into))
+        match self {
+            Input::Empty => Ok(0),
+            Input::Lent(stream) => stream.read(into),
+            Input::Live(stream) => stream.read(into),
+            Input::Boxed(stream) => stream.read(into),
+        }
     }
 }
 
@@ -70,13 +154,17 @@ impl BufRead for Input<'_> {
         match self {
             Input::Empty => Ok(&[]),
             Input::Lent(stream) => stream.fill_buf(),
+            Input::Live(stream) => stream.fill_buf(),
             Input::Boxed(stream) => stream.fill_buf(),
         }
     }
 
     fn consume(&mut self, amount: usize) {
-        if let Some(stream) = self.stream() {
-            stream.consume(amount);
+        match self {
+            Input::Empty => {}
+            Input::Lent(stream) => stream.consume(amount),
+            Input::Live(stream) => stream.consume(amount),
+            Input::Boxed(stream) => stream.consume(amount),
         }
     }
 }
@@ -86,6 +174,7 @@ impl fmt::Debug for Input<'_> {
         f.write_str(match self {
             Input::Empty => "Input::Empty",
             Input::Lent(_) => "Input::Lent",
+            Input::Live(_) => "Input::Live",
             Input::Boxed(_) => "Input::Boxed",
         })
     }

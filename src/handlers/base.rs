@@ -16,7 +16,7 @@ use super::outcome::Outcome;
 use super::streams::{Output, Streams};
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Scheme, Vars, Wsgi, read_environ, sanitise_except};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, reason};
 use crate::headers::{Headers, check_value};
 use crate::util::{FileSource, format_date_time, guess_scheme};
 
@@ -478,28 +478,4 @@ pub fn error_output<H: BaseHandler + ?Sized>(
 fn typed(error: &BoxError) -> Option<&Error> {
     let through_io = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Error>();
     error.downcast_ref::<Error>().or_else(through_io)
-}
-
-/// The reason phrase of the statuses that errors ask for (RFC 9110, section 15).
-pub(crate) fn reason(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "Error",
-    }
 }

@@ -1,11 +1,14 @@
 //! The request's body on its way to the application: cut at its length, and read ahead before the answer begins.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, Hasher};
+use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, Write};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 
+use crate::environ::{Input, Live};
 use crate::error::{BoxError, Error, Fault};
+use crate::spool::nameless_file;
 
 /// The size of a reader's own block.
 const BLOCK: usize = 64 * 1024;
@@ -18,7 +21,7 @@ pub(super) struct RequestBody<'a> {
 }
 
 struct State<'a> {
-    stdin: &'a mut (dyn BufRead + 'a),
+    stdin: Input<'a>,
     /// What is left of CONTENT_LENGTH.
     remaining: Option<u64>,
     ahead: Spool,
@@ -27,12 +30,14 @@ struct State<'a> {
     /// It came to its end before its length.
     cut_short: bool,
     failed: bool,
+    /// Nobody will read the rest.
+    abandoned: bool,
     /// What ended reading ahead: told to whoever reads so far.
     error: Option<BoxError>,
 }
 
 impl<'a> RequestBody<'a> {
-    pub(super) fn new(stdin: &'a mut (dyn BufRead + 'a)) -> Self {
+    pub(super) fn new(stdin: Input<'a>) -> Self {
         let state = State {
             stdin,
             remaining: None,
@@ -40,6 +45,7 @@ impl<'a> RequestBody<'a> {
             whole: false,
             cut_short: false,
             failed: false,
+            abandoned: false,
             error: None,
         };
         Self { state: RefCell::new(state) }
@@ -69,10 +75,21 @@ impl<'a> RequestBody<'a> {
         }
     }
 
+    /// Whether all that was to come is here, read or kept.
+    pub(super) fn is_whole(&self) -> bool {
+        let state = self.state.borrow();
+        state.whole || state.remaining == Some(0) || state.stdin.is_whole()
+    }
+
+    /// Whether the answer may begin without a loss: nothing is left to arrive that somebody will read.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_whole() || self.state.borrow().abandoned
+    }
+
     /// Reads all that is still to come, and keeps it for the application.
     pub(super) fn read_ahead(&self) {
         let state = &mut *self.state.borrow_mut();
-        while !state.whole && state.error.is_none() {
+        while !state.whole && !state.abandoned && state.error.is_none() {
             if let Err(error) = state.keep_more() {
                 state.error = Some(error);
             }
@@ -80,15 +97,28 @@ impl<'a> RequestBody<'a> {
     }
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
     /// The next bytes from the stream; empty at the end of the body.
     fn fill(&mut self) -> io::Result<&[u8]> {
+        Ok(self.fill_by(|stdin| stdin.fill_buf().map(Some))?.unwrap_or_default())
+    }
+
+    /// The same without waiting, where the stream can tell.
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        self.fill_by(Input::fill_ready)
+    }
+
+    fn fill_by<'s>(
+        &'s mut self,
+        fill: impl FnOnce(&'s mut Input<'a>) -> io::Result<Option<&'s [u8]>>,
+    ) -> io::Result<Option<&'s [u8]>> {
         if self.whole || self.remaining == Some(0) {
             self.whole = true;
-            return Ok(&[]);
+            return Ok(Some(&[]));
         }
-        let available = match self.stdin.fill_buf() {
-            Ok(available) => available,
+        let available = match fill(&mut self.stdin) {
+            Ok(None) => return Ok(None),
+            Ok(Some(available)) => available,
             Err(error) => {
                 // An interrupted call is tried again by every reader; it says nothing about the peer.
                 // Nor does a limit of our own.
@@ -105,11 +135,11 @@ impl State<'_> {
             }
             Some(remaining) => {
                 let most = usize::try_from(remaining).unwrap_or(usize::MAX);
-                Ok(available.get(..most).unwrap_or(available))
+                Ok(Some(available.get(..most).unwrap_or(available)))
             }
             None => {
                 self.whole = available.is_empty();
-                Ok(available)
+                Ok(Some(available))
             }
         }
     }
@@ -121,16 +151,32 @@ impl State<'_> {
     }
 
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.ahead.read(into)?;
-        if count > 0 || into.is_empty() {
+        if let Some(count) = self.read_kept(into)? {
             return Ok(count);
-        }
-        if let Some(error) = self.error.take() {
-            return Err(again(error));
         }
         let count = self.fill()?.read(into)?;
         self.consume(count);
         Ok(count)
+    }
+
+    /// The same without waiting, where the stream can tell; `None` while nothing has arrived.
+    fn read_ready(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(count) = self.read_kept(into)? {
+            return Ok(Some(count));
+        }
+        let Some(mut available) = self.fill_ready()? else { return Ok(None) };
+        let count = available.read(into)?;
+        self.consume(count);
+        Ok(Some(count))
+    }
+
+    /// From what was read ahead; `None` when that is used up.
+    fn read_kept(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let count = self.ahead.read(into)?;
+        if count > 0 || into.is_empty() {
+            return Ok(Some(count));
+        }
+        self.error.take().map_or(Ok(None), |error| Err(again(error)))
     }
 
     fn keep_more(&mut self) -> Result<(), BoxError> {
@@ -194,6 +240,35 @@ impl BufRead for BodyReader<'_, '_> {
     }
 }
 
+impl Live for BodyReader<'_, '_> {
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.start == self.end {
+            self.block.resize(BLOCK, 0);
+            (self.start, self.end) = (0, 0);
+            match self.body.state.borrow_mut().read_ready(&mut self.block)? {
+                Some(count) => self.end = count,
+                None => return Ok(None),
+            }
+        }
+        Ok(self.block.get(self.start..self.end))
+    }
+
+    #[cfg(unix)]
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        self.body.state.borrow().stdin.with_descriptor(with);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.body.is_whole()
+    }
+
+    fn abandon(&mut self) {
+        let mut state = self.body.state.borrow_mut();
+        state.abandoned = true;
+        state.stdin.abandon();
+    }
+}
+
 /// Bytes in the order they came: first in memory, then in a file. Written to its end before it is read.
 #[derive(Default)]
 struct Spool {
@@ -215,7 +290,7 @@ impl Spool {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(nameless_file().map_err(full)?),
+            none => none.insert(nameless_file(&std::env::temp_dir()).map_err(full)?),
         };
         file.write_all(data).map_err(full)
     }
@@ -235,40 +310,13 @@ impl Spool {
     }
 }
 
-/// A temporary file that vanishes with its last handle, and that nobody else can open.
-pub(crate) fn nameless_file() -> io::Result<File> {
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    for _ in 0..8 {
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let path = std::env::temp_dir().join(format!("gatewright-{random:016x}"));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        #[cfg(windows)]
-        {
-            const DELETE_ON_CLOSE: u32 = 0x0400_0000;
-            std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, DELETE_ON_CLOSE);
-        }
-        match options.open(&path) {
-            Ok(file) => {
-                #[cfg(unix)]
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read_all(data: &[u8], length: Option<u64>, ahead: bool) -> (io::Result<Vec<u8>>, usize, bool) {
         let mut rest = data;
-        let body = RequestBody::new(&mut rest);
+        let body = RequestBody::new(Input::Lent(&mut rest));
         if let Some(length) = length {
             body.set_length(length);
         }
@@ -308,5 +356,105 @@ mod tests {
         let data: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         let (result, rest, _) = read_all(&data, None, true);
         assert!(result.unwrap() == data && rest == 0);
+    }
+
+    /// A body of which a piece arrives each time after nothing has.
+    struct Arriving {
+        pieces: Vec<&'static [u8]>,
+        here: bool,
+        abandoned: bool,
+    }
+
+    impl Arriving {
+        fn new(mut pieces: Vec<&'static [u8]>) -> Self {
+            pieces.reverse();
+            Self { pieces, here: false, abandoned: false }
+        }
+    }
+
+    impl Read for Arriving {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.fill_buf()?.read(into)?;
+            self.consume(count);
+            Ok(count)
+        }
+    }
+
+    impl BufRead for Arriving {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            self.here = true;
+            Ok(self.pieces.last().copied().unwrap_or_default())
+        }
+
+        fn consume(&mut self, amount: usize) {
+            let Some(piece) = self.pieces.last_mut() else { return };
+            *piece = &piece[amount..];
+            if piece.is_empty() {
+                (self.here, _) = (false, self.pieces.pop());
+            }
+        }
+    }
+
+    impl Live for Arriving {
+        fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+            if !std::mem::replace(&mut self.here, true) {
+                return Ok(None);
+            }
+            self.fill_buf().map(Some)
+        }
+
+        #[cfg(unix)]
+        fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+            with(None);
+        }
+
+        fn abandon(&mut self) {
+            self.abandoned = true;
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_is_had_without_waiting() {
+        let mut arriving = Arriving::new(vec![b"abc", b"defg"]);
+        let body = RequestBody::new(Input::Live(&mut arriving));
+        body.set_length(5);
+        let mut reader = BodyReader::new(&body);
+        let mut seen = Vec::new();
+        loop {
+            let ready = reader.fill_ready().unwrap().map(<[u8]>::to_vec);
+            let count = ready.as_ref().map_or(0, Vec::len);
+            reader.consume(count);
+            let end = ready.as_ref().is_some_and(Vec::is_empty);
+            seen.push(ready);
+            if end {
+                break;
+            }
+        }
+        let expected = [None, Some(b"abc".to_vec()), None, Some(b"de".to_vec()), Some(vec![])];
+        assert_eq!(seen, expected, "cut at its length");
+        assert!(body.is_whole());
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_ready_before_what_arrives() {
+        let mut arriving = Arriving::new(vec![b"abc", b"defg"]);
+        let body = RequestBody::new(Input::Live(&mut arriving));
+        body.read_ahead();
+        let mut reader = BodyReader::new(&body);
+        assert_eq!(reader.fill_ready().unwrap(), Some(&b"abcdefg"[..]));
+        reader.consume(7);
+        assert_eq!(reader.fill_ready().unwrap(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn an_abandoned_body_is_not_read_ahead() {
+        let mut arriving = Arriving::new(vec![b"abc"]);
+        let body = RequestBody::new(Input::Live(&mut arriving));
+        assert!(!body.is_settled());
+        BodyReader::new(&body).abandon();
+        assert!(body.is_settled());
+        body.read_ahead();
+        drop(body);
+        assert_eq!((arriving.pieces.len(), arriving.abandoned), (1, true));
     }
 }

@@ -57,7 +57,7 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     if !std::mem::take(&mut scratch.filled) {
         vars.clear();
     }
-    let mut environ = Environ::new(vars, Input::Lent(&mut input), Errors::new(stderr));
+    let mut environ = Environ::new(vars, Input::Live(&mut input), Errors::new(stderr));
     (environ.abort, environ.wsgi.role) = (abort, role);
     if let Some(data) = data {
         environ.data = Input::Lent(data);
@@ -66,7 +66,7 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     let ahead = flow == Flow::AnswerLast && stdin_ends;
     let mut reply =
         Reply { handler, out: stdout, head, body: &body, flow, ahead, ended: false, broken: None };
-    let outcome = answer(&mut reply, app, &mut environ);
+    let outcome = answer(&mut reply, app, &mut environ, stdin_ends);
     if let Some((observer, began)) = observer {
         let told = catching(|| {
             observer.finished(&environ, &outcome, began.elapsed());
@@ -88,6 +88,7 @@ fn answer<H: BaseHandler + ?Sized>(
     reply: &mut Reply<'_, '_, H>,
     app: &dyn Application,
     environ: &mut Environ<'_>,
+    stdin_ends: bool,
 ) -> Outcome {
     let handler = reply.handler;
     reply.head.reset();
@@ -106,6 +107,7 @@ fn answer<H: BaseHandler + ?Sized>(
         let announced =
             environ.vars.contains("CONTENT_LENGTH") || environ.vars.contains("HTTP_TRANSFER_ENCODING");
         reply.ahead |= reply.flow == Flow::AnswerLast && announced;
+        environ.wsgi.input_terminated &= stdin_ends || announced;
         app.call(environ, Responder::new(&mut *reply))?;
         Ok(reply.end()?)
     });
@@ -114,7 +116,7 @@ fn answer<H: BaseHandler + ?Sized>(
     let mut outcome = match result {
         Ok(()) => Outcome::new(End::Answered),
         Err(error) => {
-            let quiet = reply.is_quiet(&error);
+            let quiet = reply.is_quiet(&error, environ);
             let outcome =
                 if quiet { Outcome::new(End::ClientGone) } else { handle_error(reply, environ, &error) };
             discard(error);
@@ -211,10 +213,13 @@ impl<H: BaseHandler + ?Sized> Reply<'_, '_, H> {
     }
 
     /// Whether an error only says that the client has gone, which is nobody's failure.
-    fn is_quiet(&self, error: &BoxError) -> bool {
+    fn is_quiet(&self, error: &BoxError, environ: &Environ<'_>) -> bool {
         if self.handler.attributes().policy.is_safe() {
-            let client_gone = self.body.failed() || self.broken.is_some_and(is_connection_kind);
-            return client_gone && is_of_a_connection(error);
+            let client_gone = || {
+                let broken = self.broken.is_some_and(is_connection_kind);
+                self.body.failed() || broken || environ.is_aborted()
+            };
+            return is_of_a_connection(error) && client_gone();
         }
         error.downcast_ref::<io::Error>().is_some_and(is_connection_error)
     }
@@ -298,6 +303,10 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
         let taken = if self.head.is_sent() { self.noting(result)? } else { result? };
         self.ended |= taken;
         Ok(taken)
+    }
+
+    fn may_leave(&self) -> bool {
+        !self.ahead || self.body.is_settled()
     }
 
     fn wants_length(&self) -> bool {

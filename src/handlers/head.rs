@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::Policy;
 use crate::environ::{Environ, Known};
 use crate::error::Error;
-use crate::headers::{Headers, is_of_connection, is_token};
-use crate::util::is_hop_by_hop;
+use crate::headers::{Headers, is_token};
+use crate::util::{is_hop_by_hop, is_of_one_connection};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
@@ -244,7 +244,7 @@ fn check_safe(status: &[u8], headers: &Headers) -> Result<(), Error> {
 }
 
 fn check_safe_header(name: &[u8], value: &[u8]) -> Result<(), Error> {
-    if is_of_connection(name) {
+    if is_of_one_connection(name) {
         return hop_by_hop(name, value);
     }
     if name.eq_ignore_ascii_case(b"status") {

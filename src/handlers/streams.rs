@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 
 use super::head::Head;
 use super::outcome::Outcome;
-use crate::environ::{Abort, Role, Vars};
+use crate::environ::{Abort, Input, Live, Role, Vars};
 
 /// Output gathers up to this many bytes before it leaves by itself.
 pub(crate) const GATHER: usize = 64 * 1024;
@@ -17,7 +19,7 @@ const KEPT: usize = 2 * GATHER;
 /// The streams of one request, lent to [`run`](super::BaseHandler::run) for its duration.
 pub struct Streams<'a> {
     /// The request's body, as raw as it comes: the handler ends it at CONTENT_LENGTH.
-    pub stdin: &'a mut (dyn BufRead + 'a),
+    pub stdin: Input<'a>,
     /// A FastCGI filter's second input.
     pub data: Option<&'a mut (dyn BufRead + 'a)>,
     /// The response.
@@ -43,7 +45,26 @@ impl<'a> Streams<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         Self {
-            stdin,
+            stdin: Input::Lent(stdin),
+            data: None,
+            stdout,
+            stderr,
+            scratch,
+            abort: Abort::never(),
+            role: Role::Responder,
+            stdin_ends: true,
+        }
+    }
+
+    /// The same of a body that can be asked for what has arrived.
+    pub fn live(
+        stdin: &'a mut (dyn Live + 'a),
+        stdout: &'a mut (dyn Output + 'a),
+        stderr: &'a mut (dyn Write + 'a),
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        Self {
+            stdin: Input::Live(stdin),
             data: None,
             stdout,
             stderr,
@@ -62,7 +83,7 @@ impl<'a> Streams<'a> {
     {
         let Streams { stdin, data, stdout, stderr, scratch, abort: _, role, stdin_ends } = self;
         let data = data.map(|data| data as &mut (dyn BufRead + 'b));
-        Streams { stdin, data, stdout, stderr, scratch, abort, role, stdin_ends }
+        Streams { stdin: stdin.shorten(), data, stdout, stderr, scratch, abort, role, stdin_ends }
     }
 }
 
@@ -152,11 +173,33 @@ pub fn plain_streams(
     scratch: &mut Scratch,
     with: &mut dyn FnMut(Streams<'_>),
 ) {
+    gathering(Input::Lent(stdin), stdout, stderr, scratch, with);
+}
+
+/// [`plain_streams`] of a body that can be asked for what has arrived.
+pub fn live_streams(
+    stdin: &mut dyn Live,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    scratch: &mut Scratch,
+    with: &mut dyn FnMut(Streams<'_>),
+) {
+    gathering(Input::Live(stdin), stdout, stderr, scratch, with);
+}
+
+fn gathering(
+    stdin: Input<'_>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    scratch: &mut Scratch,
+    with: &mut dyn FnMut(Streams<'_>),
+) {
     let mut gathered = std::mem::take(&mut scratch.gathered);
     gathered.clear();
     let shared = RefCell::new(Gather { stdout, gathered, flow: Flow::default(), left: false, broken: None });
-    let mut input = FlushFirst { stdin, output: &shared, empty: true };
-    with(Streams::new(&mut input, &mut Shared(&shared), stderr, scratch));
+    let mut input = FlushFirst { stdin: stdin.shorten(), output: &shared, empty: true };
+    with(Streams::live(&mut input, &mut Shared(&shared), stderr, scratch));
+    drop(input);
     let mut gathered = shared.into_inner().gathered;
     gathered.clear();
     gathered.shrink_to(KEPT);
@@ -274,7 +317,7 @@ impl Output for Shared<'_, '_> {
 /// Input that, in full duplex, sends gathered output before it may have to wait: the client may not go on before it has
 /// read that.
 struct FlushFirst<'a, 'b> {
-    stdin: &'a mut dyn BufRead,
+    stdin: Input<'a>,
     output: &'a RefCell<Gather<'b>>,
     empty: bool,
 }
@@ -287,14 +330,44 @@ impl Read for FlushFirst<'_, '_> {
     }
 }
 
+impl FlushFirst<'_, '_> {
+    fn before_waiting(&mut self) -> io::Result<()> {
+        let mut output = self.output.borrow_mut();
+        if self.empty && output.flow == Flow::Duplex && !output.gathered.is_empty() {
+            output.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Live for FlushFirst<'_, '_> {
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        // Streams that cannot tell are waited for.
+        if !matches!(self.stdin, Input::Live(_)) {
+            self.before_waiting()?;
+        }
+        let available = self.stdin.fill_ready()?;
+        self.empty = available.is_none_or(<[u8]>::is_empty);
+        Ok(available)
+    }
+
+    #[cfg(unix)]
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        self.stdin.with_descriptor(with);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.stdin.is_whole()
+    }
+
+    fn abandon(&mut self) {
+        self.stdin.abandon();
+    }
+}
+
 impl BufRead for FlushFirst<'_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.empty {
-            let mut output = self.output.borrow_mut();
-            if output.flow == Flow::Duplex && !output.gathered.is_empty() {
-                output.flush()?;
-            }
-        }
+        self.before_waiting()?;
         let available = self.stdin.fill_buf()?;
         self.empty = available.is_empty();
         Ok(available)

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::handlers::nameless_file;
+use crate::spool::nameless_file;
 
 /// First in, first out. What was read is forgotten.
 #[derive(Default)]
@@ -40,7 +40,9 @@ impl Spool {
         }
         let overflow = match &mut self.file {
             Some(overflow) => overflow,
-            none => none.insert(Overflow { file: nameless_file()?, read: 0, written: 0 }),
+            none => {
+                none.insert(Overflow { file: nameless_file(&std::env::temp_dir())?, read: 0, written: 0 })
+            }
         };
         overflow.file.write_all_at(data, overflow.written)?;
         overflow.written += data.len() as u64;

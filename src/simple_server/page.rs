@@ -54,7 +54,7 @@ impl Refusal {
             }
             Self::Strict(error) => {
                 let status = error.status();
-                (status, crate::handlers::base::reason(status).to_owned(), error.to_string())
+                (status, crate::error::reason(status).to_owned(), error.to_string())
             }
         };
         Some((code, message, explain))

@@ -6,8 +6,8 @@ use super::rule::{Findings, Rule, Violation, quoted};
 use super::{Strictness, warn};
 use crate::app::{AppResult, BoxError, Respond};
 use crate::environ::content_length;
-use crate::headers::{Headers, is_of_connection, is_token};
-use crate::util::{FileSource, is_blank_to_python};
+use crate::headers::{Headers, is_token};
+use crate::util::{FileSource, is_blank_to_python, is_of_one_connection};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -291,7 +291,7 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     if value.iter().any(u8::is_ascii_control) {
         return refused(Rule::HeaderValue);
     }
-    if is_of_connection(name) {
+    if is_of_one_connection(name) {
         return refused(Rule::HopByHop);
     }
     Ok(())

@@ -17,6 +17,8 @@ mod ladder;
 #[cfg(unix)]
 mod models;
 mod oracle;
+#[cfg(target_os = "linux")]
+mod programs;
 mod random;
 #[cfg(unix)]
 mod regressions;

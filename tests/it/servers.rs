@@ -16,11 +16,13 @@ mod environment;
 mod folders;
 mod h2o;
 mod haproxy;
-mod harness;
+pub(crate) mod harness;
 mod life;
 mod lighttpd;
 mod link;
 mod nginx;
+#[cfg(target_os = "linux")]
+mod programs;
 mod proxies;
 mod site;
 mod sockets;

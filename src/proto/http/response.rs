@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::request::{Framing, Request, Version, list};
 use crate::environ::content_length;
-use crate::headers::{Headers, is_of_connection, is_token};
+use crate::headers::{Headers, is_token};
+use crate::util::is_of_one_connection;
 
 /// What of a request decides how its response is framed. It outlives the request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl ResponseHead<'_> {
     fn passes(&self, name: &[u8]) -> bool {
         let own = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"status");
         !own && is_token(name)
-            && !is_of_connection(name)
+            && !is_of_one_connection(name)
             && !self.connection().any(|option| option.eq_ignore_ascii_case(name))
     }
 

@@ -80,6 +80,15 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
             (&["--socket", "/x.sock", "dir:"], &["dir:PATH"]),
             (&["--socket", "/x.sock", "nonsense"], &["nonsense"]),
+            (&["--socket", "/x.sock", "cgi:"], &["cgi:", "cgi:/usr/lib/cgi-bin"]),
+            (&["--socket", "/x.sock", "--first-byte-timeout", "30"], &["--first-byte-timeout", "30s"]),
+            (&["--socket", "/x.sock", "--spool-max", "4 G"], &["--spool-max", "1G"]),
+            (&["--socket", "/x.sock", "--interpreter", ".py"], &["--interpreter", ".py=/usr/bin/python3"]),
+            (&["--socket", "/x.sock", "--interpreter", ".py=python3"], &["--interpreter", "absolute"]),
+            (&["--socket", "/x.sock", "--env", "NAME"], &["--env", "equals sign"]),
+            (&["--socket", "/x.sock", "--stderr", "both"], &["--stderr", "web", "log"]),
+            (&["--socket", "/x.sock", "--local-redirect", "x"], &["--local-redirect", "client", "own"]),
+            (&["--socket", "/x.sock", "--max-programs", "few"], &["--max-programs"]),
             (&["--socket", "/x.sock", "demo", "demo"], &["demo"]),
             (&["--socket", "/x.sock", "line\nfeed"], &["line"]),
         ] {
@@ -232,6 +241,7 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
         process.ready_when(|| path.exists() && answers(port));
         for socket in [&unix, &tcp, &abstract_name] {
             let socket = socket.trim_start_matches("unix:");
+            // The first socket answers before the last one has its line.
             wait_until(&format!("there is a line for {socket}"), || process.log().contains(socket));
         }
         process.signal(signal);
@@ -247,6 +257,50 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
     Process::start(folder, "serving", &program(gateway), |command| {
         command.args(arguments).arg("demo");
     })
+}
+
+#[test]
+fn programs_that_are_not_there_are_told_at_the_start() {
+    let folder = Folder::new();
+    let socket = folder.path("app.sock").display().to_string();
+    let named = &["cgi:/no/such/folder: No such file or directory"];
+    assert_refused(&folder, "fcgi-gateway", &["--socket", &socket, "cgi:/no/such/folder"], 1, named);
+    assert_refused(&folder, "cgi-gateway", &["cgi:/no/such/folder"], 1, named);
+    assert!(!folder.path("app.sock").exists(), "its socket file is gone");
+}
+
+#[test]
+fn each_flag_about_programs_is_a_key_of_the_configuration() {
+    let folder = Folder::new();
+    let socket = folder.path("app.sock");
+    let config = folder.write(
+        "gateway.toml",
+        format!(
+            "app = \"cgi:{}\"\nsocket = \"{}\"\ninterpreter = [\".sh=/bin/sh\"]\nfirst-byte-timeout = \"5s\"\n\
+             max-programs = 3\nqueue = 0\nspool-max = \"1M\"\nenv = [\"A=1\", \"B=2\"]\nfollow-links = true\n\
+             limit-files = 20\nlimit-cpu = \"10s\"\nstderr = \"log\"\n",
+            folder.root().display(),
+            socket.display()
+        ),
+    );
+    folder.write("x.sh", "printf 'Content-Type: text/plain\\n\\n'; echo $A $B; ulimit -n\n");
+    let mut process = Process::start(&folder, "gateway", &program("fcgi-gateway"), |command| {
+        command.arg("--config").arg(config);
+    });
+    process.ready_when(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let mut peer = super::sockets::connect(&socket);
+    let params = [("REQUEST_METHOD", "GET"), ("PATH_INFO", "/x.sh")];
+    std::io::Write::write_all(&mut peer, &crate::wire::Request::new(&params, b"").bytes()).unwrap();
+    let answer = crate::wire::read_answers(&mut peer, 1).remove(0).text();
+    assert!(answer.ends_with("\r\n\r\n1 2\n20\n"), "{answer}");
+    let wrong = folder.write("wrong.toml", "first-byte-timeout = 5\n");
+    let ended = run(&folder, "scgi-gateway", &["--config", wrong.to_str().unwrap()]);
+    assert_eq!(ended.status, Some(2));
+    assert!(
+        ended.output.contains("wrong.toml") && ended.output.contains("first-byte-timeout"),
+        "{}",
+        ended.output
+    );
 }
 
 /// The README speaks of flags that there are.

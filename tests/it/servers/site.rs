@@ -275,11 +275,13 @@ pub(crate) fn assert_demo_shows(port: u16, target: &str, path_info: &str) {
     }
 }
 
-/// The configuration that README.md gives under this name.
+/// The configuration that the documentation gives under this name.
 #[track_caller]
 pub(crate) fn recipe(name: &str) -> String {
-    let readme = include_str!("../../../README.md");
-    let (_, after) = readme.split_once(&format!("# recipe: {name}\n")).expect("a recipe by this name");
+    let pages = [include_str!("../../../README.md"), include_str!("../../../docs/programs.md")];
+    let marked = format!("# recipe: {name}\n");
+    let after =
+        pages.iter().find_map(|page| Some(page.split_once(&marked)?.1)).expect("a recipe by this name");
     let (lines, _) = after.split_once("```").expect("the end of the recipe");
     lines.to_owned()
 }

@@ -1,0 +1,478 @@
+//! Programs from their start to their end: every one is reaped, and none outlives what it was started for.
+
+use std::collections::HashSet;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, fs, io, thread};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use super::slots::Slot;
+use crate::sys::Spawned;
+
+/// How often the keeper looks for what no descriptor tells: members of a group, orphans.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often orphans that have ended are reaped.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The variable by which a program's descendants are known when this process adopts orphans.
+pub(super) const MARK: &str = "GATEWRIGHT_PROGRAM";
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Status(i32),
+    Signal(Signal),
+}
+
+impl Exit {
+    fn of(status: WaitStatus) -> Option<Self> {
+        match status {
+            WaitStatus::Exited(_, code) => Some(Exit::Status(code)),
+            WaitStatus::Signaled(_, signal, _) => Some(Exit::Signal(signal)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(code) => write!(f, "exit status {code}"),
+            Exit::Signal(signal) => write!(f, "killed by {signal}"),
+        }
+    }
+}
+
+/// What knows all programs that run, and has one thread, once it is needed, for those that nobody waits for.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    state: Mutex<State>,
+    /// A byte wakes the thread.
+    wake: PipeWriter,
+    woken: PipeReader,
+    grace: Duration,
+    /// Orphans of programs become this process's children.
+    adopts: AtomicBool,
+    /// Programs have been started since orphans were looked for.
+    started: AtomicBool,
+    next_mark: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Programs that were not reaped: their numbers, and those of their groups, are surely theirs.
+    running: HashSet<i32>,
+    /// New work for the thread.
+    given: Vec<Kept>,
+    has_thread: bool,
+    /// No program shall run any more.
+    over: bool,
+}
+
+/// A program that was left to the keeper.
+#[derive(Debug)]
+struct Kept {
+    running: Running,
+    stage: Stage,
+    strays: Vec<Stray>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It may run on.
+    Watched,
+    /// It was asked to end.
+    Asked {
+        until: Instant,
+    },
+    Killed,
+}
+
+/// A program that runs, whose end the holder waits for. Dropping it ends the program and its group.
+#[derive(Debug)]
+pub(super) struct Program {
+    running: Option<Running>,
+    keeper: Arc<Keeper>,
+}
+
+#[derive(Debug)]
+struct Running {
+    spawned: Spawned,
+    mark: u64,
+    /// Held until the program has ended.
+    _slot: Slot,
+}
+
+impl Keeper {
+    pub(super) fn new(grace: Duration) -> io::Result<Arc<Self>> {
+        let (woken, wake) = io::pipe()?;
+        // A full pipe wakes as well as one byte does.
+        super::pipes::set_nonblocking(&wake)?;
+        super::pipes::set_nonblocking(&woken)?;
+        Ok(Arc::new(Self {
+            state: Mutex::default(),
+            wake,
+            woken,
+            grace,
+            adopts: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            next_mark: AtomicU64::new(1),
+        }))
+    }
+
+    /// Makes orphans of programs this process's children, so that they can be found and reaped.
+    pub(super) fn adopt_orphans(self: &Arc<Self>) -> io::Result<()> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        self.adopts.store(true, Ordering::Relaxed);
+        self.start_thread(&mut self.lock())
+    }
+
+    /// The mark of the next program, if programs are marked.
+    pub(super) fn next_mark(&self) -> Option<u64> {
+        let marks = self.adopts.load(Ordering::Relaxed);
+        marks.then(|| self.next_mark.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes charge of a program that was just started.
+    pub(super) fn register(self: &Arc<Self>, spawned: Spawned, mark: Option<u64>, slot: Slot) -> Program {
+        let mut state = self.lock();
+        state.running.insert(spawned.pid.as_raw());
+        let over = state.over;
+        drop(state);
+        let running = Running { spawned, mark: mark.unwrap_or_default(), _slot: slot };
+        if over {
+            // It came too late to be among those that were asked to end.
+            let _ = killpg(running.spawned.pid, Signal::SIGKILL);
+        }
+        if mark.is_some() && !self.started.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+        Program { running: Some(running), keeper: Arc::clone(self) }
+    }
+
+    /// Ends all programs: asks, waits for the grace time, kills, and waits until none is left.
+    pub(super) fn end_all(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        let mut strays = self.signal_all(&state, Signal::SIGTERM);
+        drop(state);
+        let until = Instant::now() + self.grace;
+        while !self.is_idle() && Instant::now() < until {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        strays.extend(self.signal_all(&self.lock(), Signal::SIGKILL));
+        strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+        let until = Instant::now() + Duration::from_secs(1);
+        while !self.is_idle() && Instant::now() < until {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        // The thread has nothing to wait for any more.
+        self.wake();
+    }
+
+    /// Whether all programs have ended. Each is still its holder's to reap, who wants to know how it ended.
+    fn is_idle(&self) -> bool {
+        self.lock().running.iter().all(|pid| peek(Pid::from_raw(*pid)).is_some())
+    }
+
+    fn signal_all(&self, state: &State, signal: Signal) -> Vec<Stray> {
+        let mut strays = Vec::new();
+        for pid in &state.running {
+            strays.extend(strays_of(Pid::from_raw(*pid), None));
+            let _ = killpg(Pid::from_raw(*pid), signal);
+        }
+        strays.iter().for_each(|stray| stray.signal(signal));
+        strays
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        let _ = (&self.wake).write(&[0]);
+    }
+
+    /// Sends a signal to a program's group, as long as that is surely its own.
+    fn signal(&self, pid: Pid, signal: Signal) {
+        let state = self.lock();
+        if state.running.contains(&pid.as_raw()) {
+            let _ = killpg(pid, signal);
+        }
+    }
+
+    /// Reaps a program that has ended.
+    fn reap(&self, pid: Pid) {
+        let mut state = self.lock();
+        if state.running.remove(&pid.as_raw()) {
+            if state.over {
+                // What it leaves behind would be missed otherwise: its group has this number no longer than it.
+                let _ = killpg(pid, Signal::SIGKILL);
+            }
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        }
+    }
+
+    /// Asks a program to end, and sees to it.
+    fn end(self: &Arc<Self>, running: Running) {
+        let pid = running.spawned.pid;
+        let mark = self.adopts.load(Ordering::Relaxed).then_some(running.mark);
+        let strays = strays_of(pid, mark);
+        self.signal(pid, Signal::SIGTERM);
+        strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
+        let until = Instant::now() + self.grace;
+        self.keep(Kept { running, stage: Stage::Asked { until }, strays });
+    }
+
+    fn keep(self: &Arc<Self>, kept: Kept) {
+        let mut state = self.lock();
+        state.given.push(kept);
+        if let Err(error) = self.start_thread(&mut state) {
+            log::error!("cannot start the thread that waits for programs: {error}; they are killed");
+            for kept in std::mem::take(&mut state.given) {
+                let pid = kept.running.spawned.pid;
+                if state.running.remove(&pid.as_raw()) {
+                    let _ = killpg(pid, Signal::SIGKILL);
+                    let _ = waitpid(pid, None);
+                }
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        if !state.has_thread {
+            let keeper = Arc::clone(self);
+            thread::Builder::new().name("programs".to_owned()).spawn(move || keeper.work())?;
+            state.has_thread = true;
+        }
+        Ok(())
+    }
+
+    fn work(&self) {
+        let mut kept: Vec<Kept> = Vec::new();
+        let mut swept = Instant::now();
+        loop {
+            self.wait(&kept);
+            let _ = (&self.woken).read(&mut [0; 64]);
+            kept.append(&mut self.lock().given);
+            kept.retain_mut(|one| !self.look_after(one));
+            let mut state = self.lock();
+            if state.over && kept.is_empty() && state.given.is_empty() {
+                state.has_thread = false;
+                return;
+            }
+            drop(state);
+            if self.adopts.load(Ordering::Relaxed) && swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.started.store(false, Ordering::Relaxed);
+                if reap_orphans(&self.lock().running) {
+                    self.started.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Waits until a program ends, something is due, or somebody wakes the thread.
+    fn wait(&self, kept: &[Kept]) {
+        let now = Instant::now();
+        let mut timeout = self.started.load(Ordering::Relaxed).then_some(SWEEP);
+        let mut fds = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+        for one in kept {
+            let wait = match (one.stage, &one.running.spawned.pidfd) {
+                (Stage::Watched, Some(fd)) => {
+                    fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+                    None
+                }
+                (Stage::Asked { until }, _) => Some(until.saturating_duration_since(now).min(LOOK)),
+                (Stage::Watched | Stage::Killed, _) => Some(LOOK),
+            };
+            timeout = match (timeout, wait) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        let timeout = timeout.map_or(PollTimeout::NONE, to_poll);
+        // Interrupted or not, everything is looked at behind this.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// Looks at one program; `true` when nothing is left to do.
+    fn look_after(&self, one: &mut Kept) -> bool {
+        let pid = one.running.spawned.pid;
+        let ended = peek(one.running.spawned.pid).is_some();
+        match one.stage {
+            Stage::Watched if !ended => return false,
+            Stage::Watched => {}
+            // The program itself stays unreaped meanwhile: the number of its group cannot become another's.
+            Stage::Asked { until } => {
+                let left = !ended || has_members(pid) || one.strays.iter().any(Stray::lives);
+                if left && Instant::now() < until {
+                    return false;
+                }
+                if left {
+                    self.signal(pid, Signal::SIGKILL);
+                    one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+                    one.stage = Stage::Killed;
+                    if peek(one.running.spawned.pid).is_none() {
+                        return false;
+                    }
+                }
+            }
+            Stage::Killed if !ended => return false,
+            Stage::Killed => {}
+        }
+        self.reap(pid);
+        true
+    }
+}
+
+impl Program {
+    /// How it ended, if it has. It stays to be reaped.
+    pub(super) fn peek(&self) -> Option<Exit> {
+        peek(self.running.as_ref()?.spawned.pid)
+    }
+
+    /// What becomes readable when it ends.
+    pub(super) fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(self.running.as_ref()?.spawned.pidfd.as_ref()?.as_fd())
+    }
+
+    /// Its answer is over: it is reaped if it has ended, or runs on by itself until it does. What it has started lives on.
+    pub(super) fn release(mut self, ended: bool) {
+        let Some(running) = self.running.take() else { return };
+        if ended || peek(running.spawned.pid).is_some() {
+            self.keeper.reap(running.spawned.pid);
+        } else {
+            self.keeper.keep(Kept { running, stage: Stage::Watched, strays: Vec::new() });
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.keeper.end(running);
+        }
+    }
+}
+
+fn peek(pid: Pid) -> Option<Exit> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::Pid(pid), flags) {
+        Ok(status) => Exit::of(status),
+        // Somebody else has reaped it: there is nothing left to wait for.
+        Err(Errno::ECHILD) => Some(Exit::Status(0)),
+        Err(_) => None,
+    }
+}
+
+/// A duration for poll: at least a millisecond unless it is zero, so that nobody turns in circles.
+pub(super) fn to_poll(duration: Duration) -> PollTimeout {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+}
+
+/// A process outside its program's group, and when it was started: its number may become another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stray {
+    pid: i32,
+    started: u64,
+}
+
+impl Stray {
+    fn lives(&self) -> bool {
+        stat_of(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != b'Z')
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.lives() {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+/// What `/proc/PID/stat` says.
+struct Stat {
+    state: u8,
+    group: i32,
+    started: u64,
+}
+
+fn stat_of(pid: i32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, which may hold anything.
+    let behind = memchr::memrchr(b')', &text)?;
+    let text = std::str::from_utf8(text.get(behind + 2..)?).ok()?;
+    let mut fields = text.split(' ');
+    let state = *fields.next()?.as_bytes().first()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, started })
+}
+
+/// The numbers in `/proc`.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether anybody but its leader lives in a group.
+fn has_members(leader: Pid) -> bool {
+    let leader = leader.as_raw();
+    processes().any(|pid| {
+        pid != leader && stat_of(pid).is_some_and(|stat| stat.group == leader && stat.state != b'Z')
+    })
+}
+
+/// The children of a process: of each of its threads.
+fn children_of(pid: &str) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// A program's descendants that have left its group: those that can be reached from it, and, where orphans are adopted,
+/// those among them that carry its mark.
+fn strays_of(leader: Pid, mark: Option<u64>) -> Vec<Stray> {
+    let mut found = children_of(&leader.to_string());
+    if let Some(mark) = mark {
+        let mark = format!("{MARK}={}.{mark}", std::process::id());
+        found.extend(children_of("self").into_iter().filter(|pid| carries(*pid, mark.as_bytes())));
+    }
+    let mut seen: HashSet<i32> = HashSet::from([leader.as_raw()]);
+    let mut strays = Vec::new();
+    while let Some(pid) = found.pop() {
+        if seen.insert(pid) {
+            found.extend(children_of(&pid.to_string()));
+            let stat = stat_of(pid).filter(|stat| stat.group != leader.as_raw());
+            strays.extend(stat.map(|stat| Stray { pid, started: stat.started }));
+        }
+    }
+    strays
+}
+
+fn carries(pid: i32, mark: &[u8]) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ.split(|byte| *byte == 0).any(|variable| variable == mark)
+}
+
+/// Reaps adopted processes that have ended; `true` when others live.
+fn reap_orphans(running: &HashSet<i32>) -> bool {
+    let mut left = false;
+    for pid in children_of("self").into_iter().filter(|pid| !running.contains(pid)) {
+        left |= matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+    }
+    left
+}

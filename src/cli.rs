@@ -1,14 +1,16 @@
 //! The programs: flags → settings → run. Each binary is one line in `bin/`; [`run`] makes such a program of any
 //! application.
 
+#[cfg(unix)]
+mod access;
 mod app;
 pub mod cgi;
 mod config;
 mod front;
 #[cfg(unix)]
 mod life;
-mod limits;
 #[cfg(unix)]
+mod limits;
 mod logger;
 #[cfg(unix)]
 mod notify;
@@ -17,6 +19,8 @@ mod own;
 mod rights;
 #[cfg(unix)]
 pub mod serve;
+mod serving;
+#[cfg(unix)]
 mod units;
 mod usage;
 

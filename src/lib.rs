@@ -42,6 +42,8 @@
 //! | you want to | read |
 //! |---|---|
 //! | write an application or a middleware | [`app`], [`environ`], [`headers`], [`util`] |
+//! | serve files, or several applications | [`apps`], [`files`] |
+//! | know which requests came | [`access_log`], [`handlers::Observer`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |
@@ -49,14 +51,20 @@
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
 //! | know how safe it is, and how true to wsgiref | [`handlers::Policy`], the one table of differences |
 
+#[cfg(unix)]
+pub mod access_log;
 pub mod app;
 pub mod apps;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod environ;
 pub mod error;
+#[cfg(unix)]
+pub mod files;
 pub mod handlers;
 pub mod headers;
+#[cfg(unix)]
+mod notice;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;

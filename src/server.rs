@@ -22,7 +22,6 @@ mod gate;
 mod inherit;
 mod link;
 mod listen;
-mod notice;
 mod privileges;
 mod ready;
 mod scgi;
@@ -47,7 +46,7 @@ use crate::app::Application;
 use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
 use crate::error::Error;
-use crate::handlers::Attributes;
+use crate::handlers::{Attributes, Observer};
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +103,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What is known of the web server in front.
     pub front: FrontSettings,
+    /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
+    pub observer: Option<Arc<dyn Observer>>,
     /// How threads wait for connections.
     pub ready: ReadyModel,
 }
@@ -178,6 +179,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
             ready: ReadyModel::default(),
+            observer: None,
         }
     }
 }

@@ -30,6 +30,11 @@ const SCRIPT_SAFE: &AsciiSet =
 /// What PATH_INFO keeps unescaped: path parameters too.
 const PATH_SAFE: &AsciiSet = &SCRIPT_SAFE.remove(b';').remove(b'=').remove(b',');
 
+/// A decoded path as it stands in a URL, quoted as SCRIPT_NAME is.
+pub(crate) fn quote_path(path: &[u8]) -> String {
+    percent_encode(path, SCRIPT_SAFE).to_string()
+}
+
 /// The URL of the application itself, without PATH_INFO and query: scheme, HTTP_HOST (or SERVER_NAME, and SERVER_PORT
 /// unless it is the scheme's own), quoted SCRIPT_NAME or `/`.
 ///
@@ -234,6 +239,12 @@ pub trait FileSource: Read {
     fn as_file(&mut self) -> Option<&mut File> {
         None
     }
+
+    /// How many of the file's bytes are meant, from where it stands: whoever takes [`as_file`](FileSource::as_file) sends
+    /// no more. `None`, the default, is all of them, to its end.
+    fn limit(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl FileSource for File {
@@ -336,17 +347,41 @@ fn read_once(stream: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
 /// ```
 pub fn format_date_time(seconds: f64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let Time { day, year, month, day_of_month, hour, minute, second } = time_of(seconds);
+    let weekday = usize::try_from(day.rem_euclid(7)).ok().and_then(|at| DAYS.get(at)).unwrap_or(&"Thu");
+    let month = month_name(month);
+    format!("{weekday}, {day_of_month:02} {month} {year:4} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+/// A moment by the calendar, in UTC.
+pub(crate) struct Time {
+    /// Counted from 1970-01-01.
+    day: i64,
+    pub(crate) year: i64,
+    /// From 1.
+    pub(crate) month: i64,
+    pub(crate) day_of_month: i64,
+    pub(crate) hour: i64,
+    pub(crate) minute: i64,
+    pub(crate) second: i64,
+}
+
+/// The calendar's view of seconds since 1970, fractions floored.
+pub(crate) fn time_of(seconds: f64) -> Time {
     // Far beyond any date that HTTP can write, and small enough for every step below.
     const FAR: f64 = 1e15;
     let seconds = seconds.floor().clamp(-FAR, FAR) as i64;
     let (day, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day_of_month) = civil(day);
-    let weekday = usize::try_from(day.rem_euclid(7)).ok().and_then(|at| DAYS.get(at)).unwrap_or(&"Thu");
-    let month = usize::try_from(month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&"Jan");
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    format!("{weekday}, {day_of_month:02} {month} {year:4} {hour:02}:{minute:02}:{second:02} GMT")
+    Time { day, year, month, day_of_month, hour, minute, second }
+}
+
+/// `Jan` to `Dec`.
+pub(crate) fn month_name(month: i64) -> &'static str {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    usize::try_from(month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&"Jan")
 }
 
 /// Year, month and day of a day counted from 1970-01-01, by counting in years that begin in March.

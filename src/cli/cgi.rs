@@ -4,16 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use super::app::{self, App};
 use super::front::FrontFlags;
-use super::usage;
+use super::logger;
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::{Application, refusal};
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
-use crate::handlers::{BaseHandler, Cgi, End, Outcome, capture_panics};
+use crate::handlers::{BaseHandler, Cgi, End, Observer, Outcome, capture_panics};
 
 const PROGRAM: &str = "cgi-gateway";
 
@@ -21,11 +24,12 @@ const PROGRAM: &str = "cgi-gateway";
 #[derive(Parser, Debug, Default)]
 #[command(name = PROGRAM, version, after_help = TRY)]
 struct Arguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     front: FrontFlags,
+    #[command(flatten)]
+    around: Around,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -63,30 +67,41 @@ pub(super) fn is_request(environ: &Vars) -> bool {
 }
 
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
-    answer(
-        environ,
-        arguments.front.settings(),
-        arguments.full_duplex,
-        &*arguments.app.unwrap_or_default().open(),
-    )
+    // The demo alone has nothing to say.
+    if !arguments.serving.is_demo() || arguments.around.has_log() {
+        logger::install(PROGRAM);
+    }
+    match open(&arguments) {
+        Ok((app, observer)) => {
+            answer(environ, arguments.front.settings(), arguments.full_duplex, observer, &*app)
+        }
+        Err(failure) => failure.tell(PROGRAM),
+    }
+}
+
+type Opened = (Arc<dyn Application>, Option<&'static dyn Observer>);
+
+fn open(arguments: &Arguments) -> Result<Opened, Failure> {
+    Ok((arguments.around.wrap(arguments.serving.open()?), arguments.around.observer_of_one_request()?))
 }
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
-    answer(environ, FrontSettings::default(), false, application)
+    answer(environ, FrontSettings::default(), false, None, application)
 }
 
 fn answer(
     mut environ: Vars,
     front: FrontSettings,
     full_duplex: bool,
+    observer: Option<&'static dyn Observer>,
     application: &dyn Application,
 ) -> ExitCode {
     capture_panics();
     let refused = front.apply(&mut environ).err();
     let mut handler = Cgi::with_environ(environ);
     handler.attributes.full_duplex = full_duplex;
-    // One request is all there is: what it borrows may as well last.
+    handler.attributes.observer = observer;
     handler.attributes.keep_variables = front.keep_variables.leak();
     status(&match refused {
         Some(error) => handler.run(&refusal(error)),
@@ -119,11 +134,13 @@ fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
     // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
     let mut arguments = match all.as_slice() {
         [] => Arguments::default(),
-        [only] if only == OsStr::new("demo") => Arguments { app: Some(App::Demo), ..Arguments::default() },
+        [only] if only == OsStr::new("demo") => {
+            Arguments { serving: Serving::demo(), ..Arguments::default() }
+        }
         _ => usage::parse(PROGRAM, all)?,
     };
-    if arguments.app.is_none() {
-        arguments.app = app_of(environ)?;
+    if arguments.serving.app.is_none() {
+        arguments.serving.app = app_of(environ)?;
     }
     Ok(arguments)
 }

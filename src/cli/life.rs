@@ -40,28 +40,31 @@ impl Life {
     }
 
     /// Says that the server is ready, and watches over it: the first SIGTERM or SIGINT stops it when its requests are
-    /// answered, a second one at once. SIGUSR1 is for log files, of which there are none yet.
-    pub(super) fn watch(self, stop: Stop, listeners: &[Listener]) -> io::Result<()> {
+    /// answered, a second one at once. SIGUSR1 calls `reopen`, for log files.
+    pub(super) fn watch(
+        self,
+        stop: Stop,
+        listeners: &[Listener],
+        reopen: impl Fn() + Send + 'static,
+    ) -> io::Result<()> {
         let addresses: Vec<&str> = listeners.iter().map(Listener::description).collect();
         let status = format!("Listening on {}", addresses.join(", "));
         let start = move || {
             self.notify.send(&["READY=1", &format!("STATUS={}", notify::one_line(&status))]);
-            self.run(&stop);
+            self.run(&stop, &reopen);
         };
         thread::Builder::new().name("life".to_owned()).spawn(start)?;
         Ok(())
     }
 
-    fn run(&self, stop: &Stop) {
+    fn run(&self, stop: &Stop, reopen: &dyn Fn()) {
         let mut alive = Instant::now();
         loop {
             self.wait(alive);
             while let Ok(Some(signal)) = self.signals.read_signal() {
-                let ends = [Signal::SIGTERM, Signal::SIGINT]
-                    .iter()
-                    .any(|ending| u32::try_from(*ending as i32) == Ok(signal.ssi_signo));
-                if ends {
-                    self.end(stop);
+                match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                    Ok(Ok(Signal::SIGUSR1)) => reopen(),
+                    _ => self.end(stop),
                 }
             }
             if let Some(every) = self.notify.watchdog()

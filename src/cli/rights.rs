@@ -17,7 +17,8 @@ pub(super) struct Rights {
     /// The only group to be in once the sockets are bound, by name or number; by default the user's own
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// The folder to make the root directory once the sockets are bound
+    /// The folder to make the root directory once the sockets are bound; the paths of applications and logs are those
+    /// inside
     #[arg(long, value_name = "DIR")]
     chroot: Option<PathBuf>,
 }
@@ -45,6 +46,11 @@ impl Rights {
         };
         let peers = parse_peers(&list.to_string_lossy());
         peers.map(Some).map_err(|error| format!("{WEB_SERVER_ADDRS}: {error}"))
+    }
+
+    /// Whether paths will name something else once the sockets are bound.
+    pub(super) fn changes_root(&self) -> bool {
+        self.chroot.is_some()
     }
 
     pub(super) fn privileges(&self) -> anyhow::Result<Privileges> {

@@ -7,24 +7,25 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 
-use super::app::{self, App};
+use super::access::OpenedLog;
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::limits::Limits;
+use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
-use super::{logger, usage};
+use super::serving::{Around, Serving};
+use super::usage::{self, Failure};
 use crate::app::Application;
 use crate::environ::front::Front;
-use crate::handlers::capture_panics;
+use crate::handlers::{Observer, capture_panics};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// The application: demo
-    #[arg(value_name = "APP", value_parser = app::parse)]
-    app: Option<App>,
+    #[command(flatten)]
+    serving: Serving,
     #[command(flatten)]
     sockets: Sockets,
 }
@@ -55,6 +56,8 @@ struct Sockets {
     front: FrontFlags,
     #[command(flatten)]
     rights: Rights,
+    #[command(flatten)]
+    around: Around,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
     #[arg(long)]
     full_duplex: bool,
@@ -101,7 +104,7 @@ pub fn scgi() -> ExitCode {
 
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
-        Ok(Arguments { app, sockets }) => serve(program, protocol, sockets, app.unwrap_or_default().open()),
+        Ok(Arguments { serving, sockets }) => serve(program, protocol, sockets, || serving.open()),
         Err(exit) => exit,
     }
 }
@@ -109,33 +112,22 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, app),
+        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(app)),
         Err(exit) => exit,
     }
 }
 
-/// Why a server did not run to its clean end.
-enum Failure {
-    Usage(String),
-    Run(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Failure::Run(error)
-    }
-}
-
-fn serve(program: &str, protocol: Protocol, sockets: Sockets, app: Arc<dyn Application>) -> ExitCode {
+fn serve(
+    program: &str,
+    protocol: Protocol,
+    sockets: Sockets,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
+) -> ExitCode {
     logger::install(program);
     capture_panics();
     match run(program, protocol, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(what)) => usage::wrong(program, &what),
-        Err(Failure::Run(error)) => {
-            usage::tell(&format!("{program}: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.tell(program),
     }
 }
 
@@ -143,7 +135,7 @@ fn run(
     program: &str,
     protocol: Protocol,
     sockets: Sockets,
-    app: Arc<dyn Application>,
+    app: impl FnOnce() -> Result<Arc<dyn Application>, Failure>,
 ) -> Result<(), Failure> {
     let mut server = Server::new(protocol);
     server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
@@ -157,6 +149,14 @@ fn run(
     };
     sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
+    let around = sockets.around.clone();
+    let open = || -> Result<_, Failure> {
+        let app = around.wrap(app()?);
+        Ok((app, around.access.open().map_err(Failure::run)?))
+    };
+    // As a rule before anything is bound, and as root, who may make a log file anywhere. A new root directory has its
+    // own paths, and nothing that is open shall lead out of it.
+    let opened = if sockets.rights.changes_root() { Err(open) } else { Ok(open()?) };
     let life = Life::begin().context("cannot receive signals")?;
     let rights =
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
@@ -166,10 +166,28 @@ fn run(
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
+    let (app, access_log) = opened.or_else(|open| open())?;
+    watch(server, app, access_log, life)
+}
+
+/// Serves until a signal ends it.
+fn watch(
+    mut server: Server,
+    app: Arc<dyn Application>,
+    access_log: Option<OpenedLog>,
+    life: Life,
+) -> Result<(), Failure> {
     let stop = Stop::new();
-    life.watch(stop.clone(), server.listeners()).context("cannot start a thread")?;
-    server.serve(app, &stop).map_err(anyhow::Error::from)?;
-    Ok(())
+    let access_log = access_log.map(OpenedLog::start).transpose().context("cannot start a thread")?;
+    let access_log = access_log.map(Arc::new);
+    server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
+    let logs = access_log.clone();
+    let reopen = move || logs.iter().for_each(|log| log.reopen());
+    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
+    let served = server.serve(app, &stop);
+    // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
+    access_log.iter().for_each(|log| log.close());
+    Ok(served.map_err(anyhow::Error::from)?)
 }
 
 /// Binds the sockets, or takes what was handed over, and says so.

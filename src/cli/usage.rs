@@ -9,10 +9,42 @@ use clap::{ArgMatches, Parser};
 use super::config;
 
 /// Flags of the command line's contract that this version does not have yet.
-const LATER: [&str; 2] = ["--mount", "--listen"];
+const LATER: [&str; 1] = ["--listen"];
 
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;
+
+/// Why a program did not do what it was started for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Wrong usage or configuration.
+    Usage(String),
+    /// What failed at run time.
+    Run(anyhow::Error),
+}
+
+impl Failure {
+    pub(super) fn run(what: String) -> Self {
+        Self::Run(anyhow::Error::msg(what))
+    }
+
+    /// Says why; the result is the exit status for it.
+    pub(super) fn tell(&self, program: &str) -> ExitCode {
+        match self {
+            Self::Usage(what) => wrong(program, what),
+            Self::Run(error) => {
+                tell(&format!("{program}: {error:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Run(error)
+    }
+}
 
 /// Parses the arguments behind the program's name, and the file that `--config` names. What is wrong with them, or
 /// `--help`, is printed, and gives the exit status.

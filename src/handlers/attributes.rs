@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Policy;
+use super::{Observer, Policy};
 use crate::environ::Vars;
 
 /// The data attributes of a handler: wsgiref's class attributes.
@@ -47,6 +47,8 @@ pub struct Attributes<'a> {
     pub error_headers: &'a [(&'a str, &'a str)],
     /// The error page.
     pub error_body: &'a [u8],
+    /// Who is told of each finished request: an access log, for one.
+    pub observer: Option<&'a dyn Observer>,
     /// Careful, or as wsgiref.
     pub policy: Policy,
 }
@@ -81,6 +83,7 @@ impl Attributes<'_> {
         error_status: "500 Internal Server Error",
         error_headers: &[("Content-Type", "text/plain")],
         error_body: b"A server error occurred.  Please contact the administrator.",
+        observer: None,
         policy: Policy::Safe,
     };
     /// `SimpleHandler`'s: the same.

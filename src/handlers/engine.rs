@@ -1,6 +1,7 @@
 //! One run: the application between its responder and the output.
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use super::base::{BaseHandler, MOST_CAUSES};
 use super::body::{BodyReader, RequestBody};
@@ -43,6 +44,7 @@ pub(super) fn run<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application) -
 fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams: Streams<'_>) -> Outcome {
     let Streams { stdin, data, stdout, stderr, scratch, abort, role, stdin_ends } = streams;
     let attributes = handler.attributes();
+    let observer = attributes.observer.map(|observer| (observer, Instant::now()));
     let flow = match (attributes.policy.is_safe(), attributes.full_duplex) {
         (false, _) => Flow::Unbuffered,
         (true, true) => Flow::Duplex,
@@ -63,6 +65,15 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     let mut reply =
         Reply { handler, out: stdout, head, body: &body, flow, ahead, ended: false, broken: None };
     let outcome = answer(&mut reply, app, &mut environ);
+    if let Some((observer, began)) = observer {
+        let told = catching(|| {
+            observer.finished(&environ, &outcome, began.elapsed());
+            Ok(())
+        });
+        if let Err(error) = told {
+            log::error!("the observer of a request failed: {error}");
+        }
+    }
     let mut vars = std::mem::take(&mut environ.vars);
     discard(environ);
     vars.clear();

@@ -22,10 +22,10 @@ pub(super) use self::workers::{Spares, Worker};
 use super::clock::{Clock, Millis};
 use super::gate::Gate;
 use super::link::Link;
-use super::notice::Notice;
 use super::ready::{self, Event, ReadySet, Token};
 use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, scgi};
 use crate::app::Application;
+use crate::notice::Notice;
 
 /// A connection that speaks a protocol.
 pub(super) trait Session: Send + Sync {

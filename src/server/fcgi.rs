@@ -22,7 +22,6 @@ use self::intake::{Fate, Intake, Place};
 use self::outgoing::Outgoing;
 use super::core::{Job, Session, Worker, lock};
 use super::link::{Link, Received, Wait};
-use super::notice::Notice;
 use super::ready::Event;
 use super::{LINGER, Messages as To, Settings, attributes};
 use crate::app::refusal;
@@ -31,6 +30,7 @@ use crate::error::BoxError;
 use crate::handlers::{
     Attributes, BaseCgiHandler, BaseHandler, End, Flow, Outcome, Output, Scratch, Streams,
 };
+use crate::notice::Notice;
 
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
@@ -486,7 +486,11 @@ impl BaseCgiHandler for Handler<'_, '_> {
 impl BaseHandler for Handler<'_, '_> {
     fn attributes(&self) -> Attributes<'_> {
         let settings = self.connection.settings();
-        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
+        Attributes {
+            keep_variables: &settings.front.keep_variables,
+            observer: settings.observer.as_deref(),
+            ..attributes(settings)
+        }
     }
 }
 

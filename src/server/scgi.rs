@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
-use super::notice::Notice;
 use super::ready::Event;
 use super::{FIRST, LINGER, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
 use crate::app::refusal;
 use crate::environ::{Abort, Collector, Environ, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, plain_streams};
+use crate::notice::Notice;
 use crate::proto::scgi::{HeadDecoder, Pairs, check};
 
 /// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
@@ -491,7 +491,11 @@ impl BaseCgiHandler for Handler<'_> {
 impl BaseHandler for Handler<'_> {
     fn attributes(&self) -> Attributes<'_> {
         let settings = self.settings();
-        Attributes { keep_variables: &settings.front.keep_variables, ..attributes(settings) }
+        Attributes {
+            keep_variables: &settings.front.keep_variables,
+            observer: settings.observer.as_deref(),
+            ..attributes(settings)
+        }
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

@@ -847,8 +847,8 @@ fn refused_scgi_requests_fill_the_log_at_a_peer_s_pace() {
 fn a_client_s_query_replaces_the_administrator_s_application_by_the_demo() {
     let ask = |query: &str| {
         Command::new(env!("CARGO_BIN_EXE_cgi-gateway"))
-            // What a wrapper script says; any APP but demo is refused in this version.
-            .arg("dir:/srv/app")
+            // What a wrapper script says; the folder is not there.
+            .arg("dir:/nowhere/app")
             .env_clear()
             .envs([
                 ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -860,7 +860,8 @@ fn a_client_s_query_replaces_the_administrator_s_application_by_the_demo() {
             .output()
             .unwrap()
     };
-    assert_eq!(ask("a=1").status.code(), Some(2));
+    assert_eq!(ask("a=1").status.code(), Some(1));
+    assert_eq!(ask("x").status.code(), Some(2));
     let text = String::from_utf8_lossy(&ask("x").stdout).into_owned();
     assert!(!text.contains("SECRET"), "the client has chosen the demo, which shows the environment:\n{text}");
 }

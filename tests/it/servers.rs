@@ -4,6 +4,7 @@
 //! GATEWRIGHT_TEST_RELEASE=1 takes the programs of the release build; GATEWRIGHT_TEST_REQUESTS and
 //! GATEWRIGHT_TEST_AT_ONCE change how many requests [`cases::many_requests_at_once`] makes.
 
+mod access;
 mod apache;
 mod bad_input;
 mod caddy;
@@ -11,6 +12,7 @@ mod cases;
 mod client;
 mod command_line;
 mod environment;
+mod folders;
 mod h2o;
 mod haproxy;
 mod harness;

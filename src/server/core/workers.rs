@@ -206,7 +206,7 @@ impl Workers {
     }
 
     pub(super) fn grow(core: &Arc<Core>, by: usize) {
-        static FAILED: crate::server::notice::Notice = crate::server::notice::Notice::new();
+        static FAILED: crate::notice::Notice = crate::notice::Notice::new();
         for _ in 0..by {
             if core.workers.total.load(Ordering::SeqCst) >= core.workers.most {
                 return;

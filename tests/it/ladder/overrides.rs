@@ -1,12 +1,14 @@
 //! Every overridable item, overridden on a type of every rung, is what `run` uses.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{Cursor, Read, Write};
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
 use gatewright::app::{AppResult, Application, BoxError, Responder};
 use gatewright::environ::{Environ, Vars, Wsgi};
-use gatewright::handlers::{Attributes, BaseHandler, OsEnviron, Policy};
+use gatewright::handlers::{Attributes, BaseHandler, Observer, OsEnviron, Outcome, Policy};
 use gatewright::headers::Headers;
 
 use super::rungs::{Change, Memory, OnBase, OnBaseCgi, OnCgi, OnIisCgi, OnSimple};
@@ -38,6 +40,7 @@ struct Seen {
     errors: String,
     other_output: Vec<u8>,
     closed: bool,
+    observed: Option<u16>,
     environ: Option<(Vars, Wsgi)>,
 }
 
@@ -48,6 +51,21 @@ impl Seen {
 
     fn wsgi(&self) -> Wsgi {
         self.environ.as_ref().map(|(_, wsgi)| wsgi.clone()).unwrap_or_default()
+    }
+}
+
+thread_local! {
+    /// The status that the observer was told in this thread's last run.
+    static OBSERVED: Cell<Option<u16>> = const { Cell::new(None) };
+}
+
+#[derive(Debug)]
+struct Notes;
+
+impl Observer for Notes {
+    fn finished(&self, request: &Environ<'_>, outcome: &Outcome, _took: Duration) {
+        assert_eq!(request.method(), b"GET");
+        OBSERVED.set(outcome.status);
     }
 }
 
@@ -188,6 +206,7 @@ const ATTRIBUTES: &[Probe] = &[
     value!(error_status: "599 Own", fails, SAME, |seen| seen.output.contains("599 Own\r\n")),
     value!(error_headers: &[("X-Error", "own")], fails, SAME, |seen| seen.output.contains("X-Error: own\r\n")),
     value!(error_body: b"an own page", fails, SAME, |seen| seen.output.ends_with("\r\n\r\nan own page")),
+    value!(observer: Some(&Notes), fails, SAME, |seen| seen.observed == Some(500)),
     value!(policy: Policy::Wsgiref, short, SAME, |seen| seen.output.contains("Content-Length: 9\r\n")),
 ];
 
@@ -207,6 +226,7 @@ fn run(probe: &Probe, on: fn(Memory) -> Box<dyn Rung>, overridden: bool) -> Seen
         *environ.lock().expect("nobody panics here") = Some((request.vars.clone(), request.wsgi.clone()));
         (probe.app)(request, respond)
     };
+    OBSERVED.set(None);
     handler.handler().run(&app as &dyn Application);
     let memory = handler.memory();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("these runs are ASCII");
@@ -215,6 +235,7 @@ fn run(probe: &Probe, on: fn(Memory) -> Box<dyn Rung>, overridden: bool) -> Seen
         errors: text(memory.errors.take()),
         other_output: memory.other_output.take(),
         closed: memory.closed.get(),
+        observed: OBSERVED.get(),
         environ: environ.into_inner().expect("nobody panics here"),
     }
 }
@@ -297,6 +318,7 @@ fn every_item_has_its_probe() {
         error_status,
         error_headers,
         error_body,
+        observer,
         policy
     );
     let mut probed: Vec<&str> = ATTRIBUTES.iter().map(|probe| probe.item).collect();

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
 
-use super::harness::{Folder, Process, answers, free_port, program};
+use super::harness::{Folder, Process, answers, free_port, program, wait_until};
 
 /// What a gateway wrote, and its exit status.
 struct Ended {
@@ -68,9 +68,16 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["--socket", "/x.sock", "--socket-mode", "rw"], &["--socket-mode", "0660"]),
             (&["--socket", "/x.sock", "--socket-mode", "1777"], &["--socket-mode"]),
             (&["--socket", "/x.sock", "--no-such-flag"], &["--no-such-flag"]),
-            (&["--socket", "/x.sock", "--mount", "/a=demo"], &["--mount"]),
+            (&["--socket", "/x.sock", "--mount", "demo"], &["--mount", "/PREFIX=APP"]),
+            (&["--socket", "/x.sock", "--mount", "a=demo"], &["--mount", "begins with a slash"]),
+            (&["--socket", "/x.sock", "--mount", "/a=nonsense"], &["--mount", "nonsense", "dir:PATH"]),
+            (&["--socket", "/x.sock", "--mount", "/a=demo", "--mount", "/a/=demo"], &["--mount", "/a/"]),
+            (&["--socket", "/x.sock", "--mount", "/=demo", "demo"], &["--mount", "\"/\""]),
+            (&["--socket", "/x.sock", "--access-log-format", "xml"], &["--access-log-format", "json"]),
+            (&["--socket", "/x.sock", "--dir-links", "some"], &["--dir-links", "inside"]),
+            (&["--socket", "/x.sock", "--dir-index", "a/b"], &["--dir-index", "index.html"]),
             (&["--socket", "/x.sock", "--config", "/nowhere/x.toml"], &["--config", "/nowhere/x.toml"]),
-            (&["--socket", "/x.sock", "dir:/srv"], &["dir:/srv"]),
+            (&["--socket", "/x.sock", "dir:"], &["dir:PATH"]),
             (&["--socket", "/x.sock", "nonsense"], &["nonsense"]),
             (&["--socket", "/x.sock", "demo", "demo"], &["demo"]),
             (&["--socket", "/x.sock", "line\nfeed"], &["line"]),
@@ -83,10 +90,27 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
         (&["--socket", "/x.sock"], &["--socket"]),
         (&["--front", "nonsense"], &["--front", "nginx"]),
         (&["--script-name", "/app/"], &["--script-name", "/app"]),
-        (&["cgi:/srv"], &["cgi:/srv"]),
+        (&["--mount", "/a"], &["--mount", "/PREFIX=APP"]),
         (&["nonsense"], &["nonsense"]),
     ] {
         assert_refused(&folder, "cgi-gateway", arguments, 2, named);
+    }
+}
+
+#[test]
+fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
+    let folder = Folder::new();
+    let file = folder.write("file", "").display().to_string();
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+        let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
+        let missing = [socket, &["dir:/nowhere"]].concat();
+        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
+        let mount = format!("/a=dir:{file}");
+        let log = [socket, &["--access-log", "/nowhere/access.log"]].concat();
+        let log = if socket.is_empty() { log } else { [&["--socket", "127.0.0.1:0"], &log[2..]].concat() };
+        assert_refused(&folder, gateway, &log, 1, &["--access-log /nowhere/access.log", "No such file"]);
+        let no_folder = [socket, &["--mount", &mount]].concat();
+        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
     }
 }
 
@@ -171,7 +195,7 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
         process.ready_when(|| path.exists() && answers(port));
         for socket in [&unix, &tcp, &abstract_name] {
             let socket = socket.trim_start_matches("unix:");
-            assert!(process.log().contains(socket), "no line for {socket}: {}", process.log());
+            wait_until(&format!("there is a line for {socket}"), || process.log().contains(socket));
         }
         process.signal(signal);
         assert_eq!(process.wait().code(), Some(0), "{}", process.log());
@@ -186,4 +210,29 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
     Process::start(folder, "serving", &program(gateway), |command| {
         command.args(arguments).arg("demo");
     })
+}
+
+/// The README speaks of flags that there are.
+#[test]
+fn every_flag_in_the_readme_is_in_the_help() {
+    // Those of cargo, systemctl and this project's own scripts.
+    const OTHERS: &[&str] = &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now"];
+    let folder = Folder::new();
+    let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway"]
+        .map(|name| run(&folder, name, &["--help"]).output)
+        .concat();
+    let readme = include_str!("../../../README.md");
+    let is_flag = |c: char| c == '-' || c.is_ascii_lowercase();
+    let mut flags: Vec<&str> = readme
+        .match_indices("--")
+        .filter(|(at, _)| !readme[..*at].ends_with(is_flag))
+        .map(|(at, _)| readme[at..].split(|c| !is_flag(c)).next().unwrap_or_default())
+        .filter(|flag| flag.len() > 2 && !flag.starts_with("---") && !OTHERS.contains(flag))
+        .collect();
+    flags.sort_unstable();
+    flags.dedup();
+    assert!(flags.len() > 15, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{flag}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
@@ -321,6 +322,58 @@ fn rights_are_given_up_for_good_behind_the_socket() {
     let mut process = start(&folder, &[]);
     assert!(process.log().contains("warning: running as root"), "{}", process.log());
     stop(&mut process);
+}
+
+/// A folder and a log inside the new root, and nothing open that leads out of it.
+#[test]
+fn paths_are_those_inside_the_new_root() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let root = folder.mkdir("root");
+    for name in ["root/www", "root/logs"] {
+        fs::set_permissions(folder.mkdir(name), fs::Permissions::from_mode(0o777)).expect("its owner may");
+    }
+    folder.write("root/www/file.txt", "inside");
+    let socket = folder.path("app.sock").display().to_string();
+    let start = |app: &str| {
+        let root = root.display().to_string();
+        Process::start(&folder, "gateway", &program("scgi-gateway"), |command| {
+            command.args(["--socket", &socket, "--chroot", &root, "--user", USER, "--group", GROUP]);
+            command.args(["--access-log", "/logs/access.log", "--access-log-format", "json", app]);
+        })
+    };
+    let mut process = start("dir:/www");
+    process.ready_when(|| UnixStream::connect(&socket).is_ok());
+    let ask = || {
+        let mut stream = connect(&folder.path("app.sock"));
+        let head = "CONTENT_LENGTH\x000\0SCGI\x001\0REQUEST_METHOD\0GET\0PATH_INFO\0/file.txt\0";
+        write!(stream, "{}:{head},", head.len()).expect("the gateway reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("Status: 200 ") && answer.ends_with("inside"), "{answer}");
+    };
+    ask();
+    for entry in fs::read_dir(format!("/proc/{}/fd", process.pid())).expect("it runs") {
+        let Ok(file) = fs::read_link(entry.expect("an entry").path()) else { continue };
+        let is_log = file == folder.path("gateway.log");
+        let within = !file.is_absolute() || file.starts_with(&root) || file.starts_with("/dev") || is_log;
+        assert!(within, "{} is open", file.display());
+    }
+    let log = root.join("logs/access.log");
+    wait_until("the request is logged", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')));
+    fs::rename(&log, root.join("logs/old.log")).expect("our folder");
+    process.signal(Signal::SIGUSR1);
+    wait_until("the log is opened anew", || log.exists());
+    ask();
+    stop(&mut process);
+    assert_eq!(fs::read_to_string(&log).expect("the log").lines().count(), 1, "{}", process.log());
+    fs::remove_file(&socket).expect("root's file, which stays");
+
+    let mut process = start(&format!("dir:{}", root.join("www").display()));
+    assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+    assert!(process.log().contains("No such file or directory"), "{}", process.log());
 }
 
 #[test]

@@ -25,7 +25,11 @@ pub(crate) fn start(link: Link, location: &str) -> Site {
 }
 
 /// Starts any gateway and nginx before it.
-fn start_before(link: Link, location: &str, gateway: impl FnOnce(&Folder, &Socket) -> Process) -> Site {
+pub(crate) fn start_before(
+    link: Link,
+    location: &str,
+    gateway: impl FnOnce(&Folder, &Socket) -> Process,
+) -> Site {
     let nginx = installed("nginx");
     let folder = Folder::new();
     let socket = Socket::new(&folder, link.over);

@@ -4,19 +4,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One cause that is logged, rate-limited.
-pub(super) struct Notice {
+pub(crate) struct Notice {
     state: Mutex<Option<(Instant, u64)>>,
 }
 
 const PERIOD: Duration = Duration::from_secs(1);
 
 impl Notice {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { state: Mutex::new(None) }
     }
 
     /// Logs `text` now, or counts it for the next line of this cause.
-    pub(super) fn warn(&self, text: std::fmt::Arguments<'_>) {
+    pub(crate) fn warn(&self, text: std::fmt::Arguments<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match &mut *state {

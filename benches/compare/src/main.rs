@@ -1,0 +1,5 @@
+//! See [`compare::main`].
+
+fn main() -> std::process::ExitCode {
+    compare::main()
+}

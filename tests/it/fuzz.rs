@@ -28,6 +28,7 @@ fn every_input_that_was_kept_holds() {
         assert!(inputs > 1, "{name} has no corpus");
         target(b"");
     }
+    targets::clean_up();
 }
 
 /// Each target is a program for libFuzzer too.

@@ -121,7 +121,7 @@ impl Connection {
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
-            self.link.core.push(Job::Run(Arc::clone(self), Box::new(request)));
+            self.link.core.leave(Job::Run(Arc::clone(self), Box::new(request)));
         }
         worker.ready = ready;
         first

@@ -157,7 +157,7 @@ impl Connection {
         let to_the_end = event.ended || intake.more;
         let mut blocks = 0..AT_ONCE;
         while !intake.deaf {
-            intake.more = intake.is_full() || blocks.next().is_none();
+            intake.more = intake.is_full() || intake.is_ending() || blocks.next().is_none();
             if intake.more {
                 break;
             }
@@ -192,7 +192,7 @@ impl Connection {
         // A new connection whose only request is whole need not be registered: most are closed after it.
         let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
         let park = !alone || self.link.is_in_set();
-        let goes_on = intake.more && !intake.is_full();
+        let goes_on = intake.more && !intake.is_full() && !intake.is_ending();
         let open = self.settle(intake, park);
         if open && goes_on && ready.is_empty() {
             // Others have their turn first: a peer that never stops sending shall not keep a worker.

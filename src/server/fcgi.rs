@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 
 use self::body::Body;
-use self::feed::Key;
+use self::feed::{Feed, Key};
 pub(in crate::server) use self::intake::Request;
 use self::intake::{Fate, Intake, Place};
 use self::outgoing::Outgoing;
@@ -34,6 +34,9 @@ use crate::notice::Notice;
 
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
+
+/// Blocks that are read from one connection before others have their turn.
+const AT_ONCE: usize = 16;
 
 /// Unread input that is dropped before a connection is closed.
 const MOST_DROPPED: usize = 16 << 20;
@@ -147,13 +150,14 @@ impl Connection {
             return false;
         }
         if intake.poller {
-            // The application's thread hears of the same, and reads; but what it reads does not tell it of the end.
-            intake.more |= event.ended;
+            // The application's thread hears of the same, and reads; but perhaps not all of it.
+            intake.more = true;
             return false;
         }
         let to_the_end = event.ended || intake.more;
+        let mut blocks = 0..AT_ONCE;
         while !intake.deaf {
-            intake.more = intake.is_full();
+            intake.more = intake.is_full() || intake.is_ending() || blocks.next().is_none();
             if intake.more {
                 break;
             }
@@ -188,7 +192,13 @@ impl Connection {
         // A new connection whose only request is whole need not be registered: most are closed after it.
         let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
         let park = !alone || self.link.is_in_set();
-        self.settle(intake, park) && asked
+        let goes_on = intake.more && !intake.is_full() && !intake.is_ending();
+        let open = self.settle(intake, park);
+        if open && goes_on && ready.is_empty() {
+            // Others have their turn first: a peer that never stops sending shall not keep a worker.
+            self.link.core.visit(&**self);
+        }
+        open && asked
     }
 
     /// Decides about the connection after something has changed: it is closed, or it waits. `true` when it stays open.
@@ -420,6 +430,7 @@ impl Connection {
         if intake.waiters > 0 {
             self.changed.notify_all();
         }
+        intake.feeds.iter().for_each(Feed::nudge);
     }
 
     /// Whether other requests are under way besides the one who asks.
@@ -465,7 +476,8 @@ impl BaseCgiHandler for Handler<'_, '_> {
         let gone = || self.connection.is_given_up(key);
         let mut answer = Answer(self.outgoing);
         let mut errors = Messages { to: self.connection.settings().messages, outgoing: self.outgoing };
-        let mut streams = Streams::new(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
+        let mut streams =
+            Streams::live(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
         streams.role = self.role;
         if self.role == Role::Filter {
             streams.data = Some(data);

@@ -40,6 +40,15 @@ pub(super) enum Which {
     Data,
 }
 
+impl Which {
+    pub(super) fn of(self, feed: &mut Feed) -> &mut Inbound {
+        match self {
+            Which::Stdin => &mut feed.stdin,
+            Which::Data => &mut feed.data,
+        }
+    }
+}
+
 /// Where to put what comes in.
 pub(super) struct Place<'p> {
     pub(super) settings: &'p Settings,
@@ -286,7 +295,14 @@ impl Intake {
         let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
         self.serial += 1;
         let key = Key { id, serial: self.serial };
-        self.feeds.push(Feed { key, keep_conn: head.keep_conn, aborted: false, stdin, data: head.data });
+        self.feeds.push(Feed {
+            key,
+            keep_conn: head.keep_conn,
+            aborted: false,
+            stdin,
+            data: head.data,
+            bell: None,
+        });
         place.ready.push(Request {
             key,
             role: head.role,
@@ -383,6 +399,11 @@ impl Intake {
         let [feed] = &self.feeds[..] else { return false };
         let waits = feed.stdin.kept.len().saturating_add(feed.data.kept.len());
         !self.multiplexed && self.heads.is_empty() && waits >= KEPT as u64
+    }
+
+    /// Whether nothing but the end is to come: what the peer still sends is for nobody.
+    pub(super) fn is_ending(&self) -> bool {
+        self.closing && self.feeds.is_empty()
     }
 
     /// Whether a byte of the next request, or of any record, is here.

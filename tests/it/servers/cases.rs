@@ -60,7 +60,7 @@ pub(crate) fn the_environment_is_what_the_web_server_means(front: Front) {
         ("CONTENT_TYPE", "text/plain; charset=utf-8"),
         ("CONTENT_LENGTH", "4"),
         ("SERVER_NAME", "localhost"),
-        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_PROTOCOL", front.protocol()),
         ("REMOTE_ADDR", "127.0.0.1"),
         ("REMOTE_PORT", "*"),
         ("HTTP_HOST", "localhost"),
@@ -284,7 +284,7 @@ pub(crate) fn many_requests_at_once(front: Front) {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number of requests"))
     };
     let all: usize = from_environment("GATEWRIGHT_TEST_REQUESTS", 100);
-    let at_once = from_environment("GATEWRIGHT_TEST_AT_ONCE", all);
+    let at_once = from_environment("GATEWRIGHT_TEST_AT_ONCE", all).min(front.most_at_once());
     let site = front.start();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -267,9 +267,7 @@ impl Vars {
             self.spans.extend_from_slice(&other.spans);
             self.known = other.known;
             self.wsgi_names = other.wsgi_names;
-            if !other.index.is_empty() {
-                self.reindex();
-            }
+            self.index.clone_from(&other.index);
             return;
         }
         for (name, value) in other.iter() {

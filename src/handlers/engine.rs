@@ -54,7 +54,9 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
     let body = RequestBody::new(stdin);
     let mut input = BodyReader::new(&body);
     let mut vars = std::mem::take(&mut scratch.vars);
-    vars.clear();
+    if !std::mem::take(&mut scratch.filled) {
+        vars.clear();
+    }
     let mut environ = Environ::new(vars, Input::Live(&mut input), Errors::new(stderr));
     (environ.abort, environ.wsgi.role) = (abort, role);
     if let Some(data) = data {

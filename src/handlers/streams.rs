@@ -144,9 +144,19 @@ pub struct Scratch {
     pub(super) vars: Vars,
     pub(super) head: Head,
     gathered: Vec<u8>,
+    /// `vars` are the next request's already.
+    pub(super) filled: bool,
 }
 
 impl Scratch {
+    /// Takes the next request's variables, which a server need not lend as `base_env` then; gives back the memory that
+    /// was in their place.
+    #[cfg(unix)]
+    pub(crate) fn fill(&mut self, vars: Vars) -> Vars {
+        self.filled = true;
+        std::mem::replace(&mut self.vars, vars)
+    }
+
     /// Nothing taken yet.
     pub fn new() -> Self {
         Self::default()

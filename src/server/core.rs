@@ -116,12 +116,23 @@ impl Core {
     /// Gives work to whichever worker is free first.
     pub(super) fn push(&self, job: Job) {
         self.jobs.push(job);
-        self.wake_one();
+        self.call_one();
     }
 
-    fn wake_one(&self) {
-        if self.workers.waiting() > 0 {
+    /// Leaves work behind, besides what the calling worker does next.
+    pub(super) fn leave(&self, job: Job) {
+        if !self.workers.are_quick() {
+            return self.push(job);
+        }
+        self.jobs.push(job);
+        self.bell.ring_if_wanted();
+    }
+
+    fn call_one(&self) {
+        if self.workers.listens() {
             self.set.wake();
+        } else {
+            self.workers.call();
         }
     }
 
@@ -178,7 +189,7 @@ impl Core {
                     if let Some(session) = self.admit(stream)
                         && let Some(another) = first.replace(session)
                     {
-                        self.push(Job::New(another));
+                        self.leave(Job::New(another));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -204,7 +215,7 @@ impl Core {
                 }
             }
         }
-        self.push(Job::Accept(door));
+        self.leave(Job::Accept(door));
         self.begin(first, worker);
     }
 

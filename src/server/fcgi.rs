@@ -121,7 +121,7 @@ impl Connection {
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
-            self.link.core.push(Job::Run(Arc::clone(self), Box::new(request)));
+            self.link.core.leave(Job::Run(Arc::clone(self), Box::new(request)));
         }
         worker.ready = ready;
         first
@@ -261,23 +261,23 @@ impl Connection {
         let Request { key, role, vars, error, gathered, .. } = request;
         let outgoing = RefCell::new(Outgoing::new(self, key, std::mem::take(&mut worker.buffer)));
         let block = std::mem::take(&mut worker.block);
+        let mut scratch = std::mem::take(&mut worker.scratch);
+        worker.spares.give_vars(scratch.fill(vars));
         let handler = Handler {
             connection: self,
             role,
-            vars,
             body: RefCell::new(Body::stdin(self, key, gathered, block, &outgoing)),
             data: RefCell::new(Body::data(self, key, &outgoing)),
             outgoing: &outgoing,
-            scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
+            scratch: RefCell::new(scratch),
         };
         let outcome = match error {
             Some(error) => handler.run(&refusal(error)),
             None => handler.run(&self.link.core.app),
         };
-        let Handler { vars, body, data, scratch, .. } = handler;
+        let Handler { body, data, scratch, .. } = handler;
         drop(data);
         worker.scratch = scratch.into_inner();
-        worker.spares.give_vars(vars);
         let (gathered, block) = body.into_inner().into_memory();
         worker.spares.give_bytes(gathered);
         worker.block = block;
@@ -451,7 +451,6 @@ fn given_up() -> io::Error {
 struct Handler<'h, 'c> {
     connection: &'c Arc<Connection>,
     role: Role,
-    vars: Vars,
     body: RefCell<Body<'h, 'c>>,
     data: RefCell<Body<'h, 'c>>,
     outgoing: &'h RefCell<Outgoing<'c>>,
@@ -474,8 +473,10 @@ impl BaseCgiHandler for Handler<'_, '_> {
         with(streams);
     }
 
+    /// They stand in the scratch memory, where they will be read.
     fn base_env(&self) -> &Vars {
-        &self.vars
+        static NONE: Vars = Vars::new();
+        &NONE
     }
 
     fn preset(&self) -> Attributes<'static> {

@@ -318,21 +318,21 @@ impl Connection {
         let refused = error.is_some();
         let block = std::mem::take(&mut worker.block);
         let body = Body { connection: self, gathered, at: 0, block, start: 0, end: 0, ended: ended || exact };
+        let mut scratch = std::mem::take(&mut worker.scratch);
+        worker.spares.give_vars(scratch.fill(vars));
         let handler = Handler {
             connection: self,
             refused,
-            vars,
             body: RefCell::new(body),
             rest: RefCell::default(),
-            scratch: RefCell::new(std::mem::take(&mut worker.scratch)),
+            scratch: RefCell::new(scratch),
         };
         let outcome = match error {
             Some(error) => handler.run(&refusal(error)),
             None => handler.run(&self.link.core.app),
         };
-        let Handler { vars, body, rest, scratch, .. } = handler;
+        let Handler { body, rest, scratch, .. } = handler;
         worker.scratch = scratch.into_inner();
-        worker.spares.give_vars(vars);
         let body = body.into_inner();
         worker.spares.give_bytes(body.gathered);
         worker.block = body.block;
@@ -453,7 +453,6 @@ struct Handler<'c> {
     connection: &'c Arc<Connection>,
     /// The request is answered in the application's place.
     refused: bool,
-    vars: Vars,
     body: RefCell<Body<'c>>,
     /// The end of the answer, where there was no room for it.
     rest: RefCell<Vec<u8>>,
@@ -479,8 +478,10 @@ impl BaseCgiHandler for Handler<'_> {
         });
     }
 
+    /// They stand in the scratch memory, where they will be read.
     fn base_env(&self) -> &Vars {
-        &self.vars
+        static NONE: Vars = Vars::new();
+        &NONE
     }
 
     fn preset(&self) -> Attributes<'static> {

@@ -19,7 +19,7 @@ const SEARCH: Millis = 5;
 pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
     let mut helper = Worker::new(core, false);
     let mut ends_at = None;
-    let mut searched = 0;
+    let (mut searched, mut rests) = (0, 0);
     loop {
         let seen = core.bell.seen();
         core.bell.want(true);
@@ -46,9 +46,14 @@ pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
             searched = now;
             search(core, now);
         }
-        let wait = if core.workers.waiting() == 0 {
+        let wait = if !core.workers.listens() || !core.jobs.is_empty() {
             core.bell.want(false);
             core.workers.tick();
+            // A worker that finds no end of work could do with another one beside it.
+            let rested = std::mem::replace(&mut rests, core.workers.rests());
+            if rested == rests {
+                core.workers.call();
+            }
             help(core, &mut helper);
             Some(Duration::ZERO)
         } else {
@@ -94,7 +99,7 @@ fn search(core: &Arc<Core>, now: Millis) {
 /// their connections are read here at least.
 fn help(core: &Arc<Core>, helper: &mut Worker<'_>) {
     let missing = core.workers.missing();
-    if missing == 0 {
+    if missing == 0 || core.workers.call() {
         return;
     }
     let mut events = Vec::new();

@@ -1,8 +1,8 @@
 //! Workers: threads that take what is ready, and run applications.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -33,12 +33,29 @@ pub(super) struct Workers {
     first: usize,
     most: usize,
     total: AtomicUsize,
-    waiting: AtomicUsize,
+    /// Whether one of them waits for the ready set. One is enough: whoever hears of much keeps it for a moment, and a
+    /// thread that need not be woken costs nothing.
+    listening: AtomicBool,
+    /// Those that wait to be called.
+    parked: Mutex<Parked>,
+    called: Condvar,
+    /// Whether jobs have been done quickly of late.
+    quick: AtomicBool,
+    /// How often a worker has run out of work.
+    rests: AtomicU64,
     /// Counts on while the housekeeper watches over busy workers.
     tick: AtomicU64,
     /// For each worker the tick at which its work began; 0 while it waits.
     since: Mutex<Vec<Arc<AtomicU64>>>,
     ended: Flag,
+}
+
+/// Workers that nobody needs at the moment.
+#[derive(Default)]
+struct Parked {
+    count: usize,
+    /// How many of them were called and have not come yet.
+    calls: usize,
 }
 
 /// One worker's memory, used again from request to request.
@@ -133,7 +150,11 @@ impl Workers {
             first: cores.max(2).min(most),
             most,
             total: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            listening: AtomicBool::new(false),
+            parked: Mutex::default(),
+            called: Condvar::new(),
+            quick: AtomicBool::new(true),
+            rests: AtomicU64::new(0),
             tick: AtomicU64::new(1),
             since: Mutex::default(),
             ended: Flag::default(),
@@ -174,22 +195,69 @@ impl Workers {
 
     /// Ends all that wait. Whoever is still in an application stays there.
     pub(super) fn end(core: &Arc<Core>) {
-        let workers = &core.workers;
-        workers.ended.set();
-        while workers.waiting() > 0 {
+        core.workers.ended.set();
+        while !core.workers.none_waits() {
             let seen = core.bell.seen();
             core.set.wake();
+            core.workers.called.notify_all();
             core.bell.wait(seen, Some(Duration::from_millis(1)));
         }
     }
 
-    /// How many wait for work.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+    /// Whether somebody waits for the ready set.
+    pub(super) fn listens(&self) -> bool {
+        self.listening.load(Ordering::SeqCst)
     }
 
+    fn none_waits(&self) -> bool {
+        !self.listens() && lock(&self.parked).count == 0
+    }
+
+    /// Whether no worker has anything to do.
     pub(super) fn all_wait(&self) -> bool {
-        self.waiting() >= self.total.load(Ordering::SeqCst)
+        lock(&self.parked).count + usize::from(self.listens()) >= self.total.load(Ordering::SeqCst)
+    }
+
+    /// Calls a parked worker; `false` when there is none.
+    pub(super) fn call(&self) -> bool {
+        let mut parked = lock(&self.parked);
+        let any = parked.count > parked.calls;
+        if any {
+            parked.calls += 1;
+            drop(parked);
+            self.called.notify_one();
+        }
+        any
+    }
+
+    /// Waits to be called; `false` when this worker is not needed any more.
+    fn park(&self, core: &Core) -> bool {
+        let until = Instant::now() + RETIRE;
+        let mut parked = lock(&self.parked);
+        parked.count += 1;
+        // Whoever leaves a job, or stops listening, looks for a parked one after that.
+        while self.listens() && core.jobs.is_empty() && parked.calls == 0 && !self.ended.is_set() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && self.retire() {
+                parked.count -= 1;
+                return false;
+            }
+            let left = if left.is_zero() { RETIRE } else { left };
+            parked = self.called.wait_timeout(parked, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        parked.count -= 1;
+        parked.calls = parked.calls.saturating_sub(1);
+        true
+    }
+
+    /// How often a worker has run out of work, to see whether any has.
+    pub(super) fn rests(&self) -> u64 {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    /// Whether a job that is left is soon done by the one who leaves it.
+    pub(super) fn are_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
     }
 
     /// Time goes on for workers that are busy.
@@ -218,11 +286,6 @@ impl Workers {
         }
     }
 
-    /// Whether there are more than at the start.
-    fn has_spare(&self) -> bool {
-        self.total.load(Ordering::SeqCst) > self.first
-    }
-
     /// Whether the caller is one too many; if so, it is not counted any more.
     fn retire(&self) -> bool {
         let fewer = |total| (total > self.first).then(|| total - 1);
@@ -230,57 +293,87 @@ impl Workers {
     }
 }
 
+/// How quickly a worker has got through its jobs of late.
+#[derive(Default)]
+struct Pace {
+    began: Option<Instant>,
+    jobs: u32,
+    /// The time of one job, on the average, in nanoseconds.
+    average: u64,
+}
+
+impl Pace {
+    /// Jobs that are done in so many nanoseconds are as well done by one worker, one after the other, as by several that
+    /// have to be woken first.
+    const QUICK: u64 = 50_000;
+
+    /// A job begins.
+    fn go(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+        self.jobs += 1;
+    }
+
+    /// No work is left.
+    fn rest(&mut self, workers: &Workers) {
+        let Some(began) = self.began.take() else { return };
+        let time =
+            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / u64::from(self.jobs.max(1));
+        self.jobs = 0;
+        self.average = self.average / 2 + time.min(1 << 40) / 2;
+        workers.quick.store(self.is_quick(), Ordering::Relaxed);
+        workers.rests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_quick(&self) -> bool {
+        self.average < Self::QUICK
+    }
+}
+
 fn work(core: &Arc<Core>, since: &AtomicU64) {
     let workers = &core.workers;
     let mut worker = Worker::new(core, true);
     let mut events = Vec::with_capacity(BATCH);
+    let mut pace = Pace::default();
     loop {
         if let Some(job) = core.jobs.pop() {
-            // Who has waited too long already shall not wait for this one's end.
-            if !core.jobs.is_empty() {
-                core.wake_one();
-            }
             since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
+            pace.go();
             worker.perform(job);
             continue;
         }
+        pace.rest(workers);
         since.store(0, Ordering::SeqCst);
-        let others = workers.waiting.fetch_add(1, Ordering::SeqCst);
         if workers.ended.is_set() {
-            workers.waiting.fetch_sub(1, Ordering::SeqCst);
             return;
         }
-        // Whoever pushes a job looks for one who waits, after that; so one of both sees the other.
-        if !core.jobs.is_empty() {
-            workers.waiting.fetch_sub(1, Ordering::SeqCst);
-            continue;
+        if workers.listening.swap(true, Ordering::SeqCst) {
+            if workers.park(core) {
+                continue;
+            }
+            return;
         }
-        let most = if others == 0 { BATCH } else { 1 };
-        let patience = workers.has_spare().then_some(RETIRE);
-        let began = patience.map(|_| Instant::now());
-        let waited = core.set.wait(&mut events, most, patience);
+        // Whoever leaves a job looks for one who listens, after that; so one of both sees the other.
+        let waited = match core.jobs.is_empty() && !workers.ended.is_set() {
+            true => core.set.wait(&mut events, BATCH, None),
+            false => Ok(()),
+        };
         since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
-        if workers.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // From now on nobody listens: the housekeeper has to watch.
-            core.bell.ring_if_wanted();
-        }
+        workers.listening.store(false, Ordering::SeqCst);
         if let Err(error) = waited {
             log::error!("cannot wait for connections: {error}");
             thread::sleep(Duration::from_millis(100));
         }
         let mut found = events.drain(..);
-        let first = found.next();
-        for event in found {
-            core.push(Job::Turn(event));
+        let Some(first) = found.next() else { continue };
+        pace.go();
+        found.for_each(|event| core.jobs.push(Job::Turn(event)));
+        // From now on nobody listens. As long as jobs are quick that is no loss, and the housekeeper watches whether
+        // they are.
+        if pace.is_quick() {
+            core.bell.ring_if_wanted();
+        } else {
+            workers.call();
         }
-        match first {
-            Some(event) => worker.perform(Job::Turn(event)),
-            None => {
-                let idle = began.is_some_and(|began| began.elapsed() >= RETIRE) && core.jobs.is_empty();
-                if idle && workers.retire() {
-                    return;
-                }
-            }
-        }
+        worker.perform(Job::Turn(first));
     }
 }

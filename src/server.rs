@@ -15,6 +15,7 @@
 mod accounts;
 mod address;
 mod allow;
+mod bell;
 mod clock;
 mod core;
 mod fcgi;

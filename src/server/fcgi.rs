@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 
 use self::body::Body;
-use self::feed::Key;
+use self::feed::{Feed, Key};
 pub(in crate::server) use self::intake::Request;
 use self::intake::{Fate, Intake, Place};
 use self::outgoing::Outgoing;
@@ -147,8 +147,8 @@ impl Connection {
             return false;
         }
         if intake.poller {
-            // The application's thread hears of the same, and reads; but what it reads does not tell it of the end.
-            intake.more |= event.ended;
+            // The application's thread hears of the same, and reads; but perhaps not all of it.
+            intake.more = true;
             return false;
         }
         let to_the_end = event.ended || intake.more;
@@ -420,6 +420,7 @@ impl Connection {
         if intake.waiters > 0 {
             self.changed.notify_all();
         }
+        intake.feeds.iter().for_each(Feed::nudge);
     }
 
     /// Whether other requests are under way besides the one who asks.
@@ -465,7 +466,8 @@ impl BaseCgiHandler for Handler<'_, '_> {
         let gone = || self.connection.is_given_up(key);
         let mut answer = Answer(self.outgoing);
         let mut errors = Messages { to: self.connection.settings().messages, outgoing: self.outgoing };
-        let mut streams = Streams::new(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
+        let mut streams =
+            Streams::live(body, &mut answer, &mut errors, scratch).with_abort(Abort::new(&gone));
         streams.role = self.role;
         if self.role == Role::Filter {
             streams.data = Some(data);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,9 +12,9 @@ use super::link::{Link, Received, Wait};
 use super::ready::Event;
 use super::{FIRST, LINGER, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
 use crate::app::refusal;
-use crate::environ::{Abort, Collector, Environ, Vars};
+use crate::environ::{Abort, Collector, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
-use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, plain_streams};
+use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, live_streams};
 use crate::notice::Notice;
 use crate::proto::scgi::{HeadDecoder, Pairs, check};
 
@@ -397,6 +398,11 @@ struct Body<'c> {
 }
 
 impl Body<'_> {
+    fn note_end(&mut self) {
+        self.ended = true;
+        self.connection.link.note_half_close();
+    }
+
     fn receive(&mut self) -> io::Result<()> {
         let link = &self.connection.link;
         self.block.resize(BLOCK, 0);
@@ -408,8 +414,7 @@ impl Body<'_> {
                     return Ok(());
                 }
                 Received::End => {
-                    self.ended = true;
-                    link.note_half_close();
+                    self.note_end();
                     return Ok(());
                 }
                 Received::Nothing => {
@@ -448,6 +453,30 @@ impl BufRead for Body<'_> {
     }
 }
 
+impl Live for Body<'_> {
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.at == self.gathered.len() && self.start == self.end && !self.ended {
+            self.block.resize(BLOCK, 0);
+            (self.start, self.end) = (0, 0);
+            match self.connection.link.receive(&mut self.block)? {
+                Received::Some(count) => self.end = count,
+                Received::End => self.note_end(),
+                Received::Nothing => return Ok(None),
+            }
+        }
+        self.fill_buf().map(Some)
+    }
+
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        let here = self.at < self.gathered.len() || self.start < self.end || self.ended;
+        with((!here).then(|| self.connection.link.stream.as_fd()));
+    }
+
+    fn is_whole(&self) -> bool {
+        self.ended
+    }
+}
+
 /// The rung of the ladder that one SCGI request is.
 struct Handler<'c> {
     connection: &'c Arc<Connection>,
@@ -473,7 +502,7 @@ impl BaseCgiHandler for Handler<'_> {
             link.enter_set(self.connection).is_err() || link.is_gone()
         };
         let mut answer = Answer { connection: self.connection, rest: &mut self.rest.borrow_mut() };
-        plain_streams(body, &mut answer, &mut io::stderr(), scratch, &mut |streams| {
+        live_streams(body, &mut answer, &mut io::stderr(), scratch, &mut |streams| {
             with(streams.with_abort(Abort::new(&gone)));
         });
     }

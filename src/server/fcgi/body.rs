@@ -2,15 +2,19 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::feed::{Inbound, Key, Lost};
 use super::intake::{Intake, Place, Range, Which};
 use super::outgoing::Outgoing;
 use super::{Connection, given_up, refuse};
+use crate::environ::Live;
 use crate::error::{Error, Fault};
+use crate::server::bell::Bell;
 use crate::server::core::{Job, Spares, lock};
 use crate::server::link::{Received, Wait};
+use crate::server::spool::Spool;
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
@@ -83,11 +87,7 @@ impl<'h, 'c> Body<'h, 'c> {
                 return Err(given_up());
             }
             let Some(feed) = intake.feed(self.key) else { return Err(given_up()) };
-            let inbound = match self.which {
-                Which::Stdin => &mut feed.stdin,
-                Which::Data => &mut feed.data,
-            };
-            if self.take_kept(inbound)? {
+            if self.take_kept(self.which.of(feed))? {
                 break;
             }
             if intake.deaf {
@@ -118,11 +118,51 @@ impl<'h, 'c> Body<'h, 'c> {
             return Ok(true);
         }
         match inbound.lost {
+            Some(Lost::Abandoned) => Ok(true),
             Some(Lost::TooLarge) => Err(too_large()),
             Some(Lost::DiskFull) => {
                 Err(io::Error::other(Error::new(Fault::Gateway, 503, "the request body cannot be kept")))
             }
             None => Ok(inbound.ended),
+        }
+    }
+
+    /// Takes what is here already, without waiting; `false` when nothing is, and more may come.
+    fn fill_now(&mut self) -> io::Result<bool> {
+        let max_body = self.connection.settings().max_body_or_none();
+        if self.used > max_body {
+            return Err(too_large());
+        }
+        if !self.here().is_empty() {
+            return Ok(true);
+        }
+        let connection = self.connection;
+        loop {
+            let mut intake = lock(&connection.intake);
+            if intake.is_aborted(self.key) {
+                return Err(given_up());
+            }
+            let Some(feed) = intake.feed(self.key) else { return Err(given_up()) };
+            if self.take_kept(self.which.of(feed))? {
+                return Ok(true);
+            }
+            if intake.deaf {
+                return Err(given_up());
+            }
+            if intake.poller {
+                return Ok(false);
+            }
+            self.block.resize(BLOCK, 0);
+            match connection.link.receive(&mut self.block) {
+                Ok(Received::Nothing) => {
+                    intake.more = false;
+                    return Ok(false);
+                }
+                received => drop(self.take_in(intake, received)),
+            }
+            if !self.here().is_empty() {
+                return Ok(true);
+            }
         }
     }
 
@@ -149,6 +189,19 @@ impl<'h, 'c> Body<'h, 'c> {
                 return Err(error);
             }
         };
+        Ok(self.take_in(intake, received))
+    }
+
+    /// Takes in what this thread has read, and passes on what is for others.
+    fn take_in<'i>(
+        &mut self,
+        mut intake: MutexGuard<'i, Intake>,
+        received: io::Result<Received>,
+    ) -> MutexGuard<'i, Intake>
+    where
+        'c: 'i,
+    {
+        let connection = self.connection;
         self.ranges.clear();
         self.next = 0;
         let mut ready = Vec::new();
@@ -179,14 +232,14 @@ impl<'h, 'c> Body<'h, 'c> {
             let _ = connection.link.park(connection);
         }
         if ready.is_empty() && intake.aside.is_empty() {
-            return Ok(intake);
+            return intake;
         }
         drop(intake);
         for request in ready {
             connection.link.core.push(Job::Run(Arc::clone(connection), Box::new(request)));
         }
         connection.send_aside();
-        Ok(lock(&connection.intake))
+        lock(&connection.intake)
     }
 
     fn wait(&self) -> io::Result<()> {
@@ -198,6 +251,60 @@ impl<'h, 'c> Body<'h, 'c> {
 
 fn too_large() -> io::Error {
     io::Error::other(Error::new(Fault::Peer, 413, "the body is larger than is allowed"))
+}
+
+impl Live for Body<'_, '_> {
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        Ok(if self.fill_now()? { Some(self.here()) } else { None })
+    }
+
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        let connection = self.connection;
+        let mut intake = lock(&connection.intake);
+        let (aborted, deaf, busy) = (intake.is_aborted(self.key), intake.deaf, intake.poller);
+        let Some(feed) = intake.feed(self.key) else { return with(None) };
+        let inbound = self.which.of(feed);
+        if aborted || deaf || inbound.ended || inbound.lost.is_some() || !inbound.kept.is_empty() {
+            drop(intake);
+            return with(None);
+        }
+        if !busy {
+            // Nobody else reads meanwhile, so that the socket itself tells.
+            intake.poller = true;
+            drop(intake);
+            with(Some(connection.link.stream.as_fd()));
+            let mut intake = lock(&connection.intake);
+            intake.poller = false;
+            connection.tell(&intake);
+            return;
+        }
+        let bell = match &feed.bell {
+            Some(bell) => Arc::clone(bell),
+            None => match Bell::new() {
+                Ok(bell) => Arc::clone(feed.bell.insert(Arc::new(bell))),
+                Err(error) => {
+                    log::warn!("fcgi: a request cannot wait for its body: {error}");
+                    drop(intake);
+                    return with(None);
+                }
+            },
+        };
+        bell.clear();
+        drop(intake);
+        with(Some(bell.as_fd()));
+    }
+
+    fn is_whole(&self) -> bool {
+        let mut intake = lock(&self.connection.intake);
+        intake.feed(self.key).is_some_and(|feed| self.which.of(feed).ended)
+    }
+
+    fn abandon(&mut self) {
+        if let Some(feed) = lock(&self.connection.intake).feed(self.key) {
+            let inbound = self.which.of(feed);
+            (inbound.kept, inbound.lost) = (Spool::default(), Some(Lost::Abandoned));
+        }
+    }
 }
 
 impl Read for Body<'_, '_> {

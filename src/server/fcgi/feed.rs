@@ -1,5 +1,8 @@
 //! What comes in for a request after it has started, until its application reads it.
 
+use std::sync::Arc;
+
+use crate::server::bell::Bell;
 use crate::server::spool::Spool;
 
 /// A body that nobody reads waits in memory up to this size: the connection is not read any further, or, where others
@@ -22,6 +25,17 @@ pub(super) struct Feed {
     pub(super) aborted: bool,
     pub(super) stdin: Inbound,
     pub(super) data: Inbound,
+    /// Told when there is something new, where its application waits for that beside other things.
+    pub(super) bell: Option<Arc<Bell>>,
+}
+
+impl Feed {
+    /// Tells the one who waits, if anybody does.
+    pub(super) fn nudge(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
 }
 
 /// One of its streams.
@@ -38,6 +52,8 @@ pub(super) struct Inbound {
 pub(super) enum Lost {
     TooLarge,
     DiskFull,
+    /// Nobody wants it.
+    Abandoned,
 }
 
 impl Inbound {

@@ -40,6 +40,15 @@ pub(super) enum Which {
     Data,
 }
 
+impl Which {
+    pub(super) fn of(self, feed: &mut Feed) -> &mut Inbound {
+        match self {
+            Which::Stdin => &mut feed.stdin,
+            Which::Data => &mut feed.data,
+        }
+    }
+}
+
 /// Where to put what comes in.
 pub(super) struct Place<'p> {
     pub(super) settings: &'p Settings,
@@ -286,7 +295,14 @@ impl Intake {
         let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
         self.serial += 1;
         let key = Key { id, serial: self.serial };
-        self.feeds.push(Feed { key, keep_conn: head.keep_conn, aborted: false, stdin, data: head.data });
+        self.feeds.push(Feed {
+            key,
+            keep_conn: head.keep_conn,
+            aborted: false,
+            stdin,
+            data: head.data,
+            bell: None,
+        });
         place.ready.push(Request {
             key,
             role: head.role,

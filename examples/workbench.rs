@@ -4,6 +4,7 @@
 //! workbench                  as a CGI program
 //! workbench fcgi [FLAGS]     as a FastCGI responder, with the flags of fcgi-gateway
 //! workbench scgi [FLAGS]     as an SCGI server, with those of scgi-gateway
+//! workbench http [FLAGS]     as an HTTP server, with those of http-gateway
 //! ```
 //!
 //! | PATH_INFO | answer |

@@ -14,6 +14,7 @@ mod vars;
 use std::borrow::Cow;
 use std::fmt;
 
+pub(crate) use accept::report_dropped;
 pub use accept::{Collector, sanitise, sanitise_except};
 pub use input::{Errors, Input, Live};
 pub(crate) use length::push_digit;

@@ -300,6 +300,16 @@ fn append_param(whole: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) -> Resul
     Ok(())
 }
 
+/// Whether `name` is a token, as every header's name has to be (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether a token may have this byte.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
 ///
 /// # Errors
@@ -392,12 +402,6 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> From<&[(N, V)]> for Headers {
     fn from(pairs: &[(N, V)]) -> Self {
         pairs.iter().map(|(name, value)| (name, value)).collect()
     }
-}
-
-/// Whether a name is a token (RFC 9110, section 5.6.2): what every web server takes for a header's name.
-pub(crate) fn is_token(name: &[u8]) -> bool {
-    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.iter().all(may)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@
 //! | know which requests came | [`access_log`], [`handlers::Observer`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
+//! | have what `wsgiref.simple_server` has | [`simple_server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |
 //! | know which side breaks the rules, application or server | [`validate`] |
 //! | build a gateway of your own | [`handlers`], the ladder; [`proto`], the codecs |
@@ -68,6 +69,7 @@ mod notice;
 pub mod proto;
 #[cfg(unix)]
 pub mod server;
+pub mod simple_server;
 mod spool;
 #[cfg(unix)]
 #[allow(unsafe_code)]

@@ -3,6 +3,7 @@
 
 pub mod cgi;
 pub mod fcgi;
+pub mod http;
 pub mod scgi;
 
 /// Takes at most `at_most` bytes off the front of `input`.

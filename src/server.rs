@@ -1,4 +1,4 @@
-//! Servers for web servers to talk to: FastCGI and SCGI over unix and TCP sockets.
+//! Servers on unix and TCP sockets: FastCGI and SCGI for web servers, HTTP for proxies and for clients.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -20,6 +20,7 @@ mod clock;
 mod core;
 mod fcgi;
 mod gate;
+pub mod http;
 mod inherit;
 mod link;
 mod listen;
@@ -57,6 +58,8 @@ pub enum Protocol {
     FastCgi,
     /// SCGI.
     Scgi,
+    /// HTTP/1.1 and HTTP/1.0, as an origin server.
+    Http,
 }
 
 /// Limits, time-outs, and the web server in front. A limit or a time-out of 0 is none.
@@ -94,6 +97,10 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
     pub body_timeout: Duration,
+    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while an
+    /// application waited for it; who is slower is cut off, since applications are held up. Under HTTP alone: web servers
+    /// gather bodies themselves.
+    pub min_body_rate: u32,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
     /// Time between requests on a connection that is kept.
@@ -104,6 +111,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What is known of the web server in front.
     pub front: FrontSettings,
+    /// What an HTTP server is told about its place on the web.
+    pub site: http::Site,
     /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
     pub observer: Option<Arc<dyn Observer>>,
     /// How threads wait for connections.
@@ -144,6 +153,22 @@ pub enum ReadyModel {
 }
 
 impl Settings {
+    /// The defaults for a protocol: heads of HTTP are shorter, come from clients, and connections of clients are not kept
+    /// for ever.
+    fn of(protocol: Protocol) -> Self {
+        let settings = Self::default();
+        match protocol {
+            Protocol::Http => Self {
+                max_head: 64 << 10,
+                max_pairs: 100,
+                head_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(75),
+                ..settings
+            },
+            Protocol::FastCgi | Protocol::Scgi => settings,
+        }
+    }
+
     /// The limit of a body, as a number that can be compared with.
     fn max_body_or_none(&self) -> u64 {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
@@ -174,11 +199,13 @@ impl Default for Settings {
             workers: 64,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: 240,
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::ZERO,
             half_close_grace: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
+            site: http::Site::default(),
             ready: ReadyModel::default(),
             observer: None,
         }
@@ -214,7 +241,8 @@ pub struct Server {
 impl Server {
     /// A server without sockets.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, listeners: Vec::new(), clock: clock::Clock::real(), settings: Settings::default() }
+        let settings = Settings::of(protocol);
+        Self { protocol, listeners: Vec::new(), clock: clock::Clock::real(), settings }
     }
 
     /// Adds a listening socket, or several where the address stands for several; returns them for their description.
@@ -239,6 +267,11 @@ impl Server {
             None => self.listeners.extend(inherit::systemd(None)?),
         }
         Ok(self.listeners.get(before..).unwrap_or_default())
+    }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// The sockets so far.

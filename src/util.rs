@@ -401,6 +401,21 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, of_year - (153 * from_march + 2) / 5 + 1)
 }
 
+/// A short value's text, without taking memory; as much of it as there is room for.
+pub(crate) fn shown(room: &mut [u8], value: impl std::fmt::Display) -> &[u8] {
+    use std::io::Write;
+    let mut rest = &mut *room;
+    // What finds no room is left out.
+    let _ = write!(rest, "{value}");
+    let left = rest.len();
+    room.get(..room.len() - left).unwrap_or_default()
+}
+
+/// The latin-1 characters that Python takes for white space.
+pub(crate) fn is_blank_to_python(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0)
+}
+
 /// Bytes as Python's `repr` shows the latin-1 text they stand for.
 ///
 /// ```

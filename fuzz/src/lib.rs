@@ -6,14 +6,14 @@ use std::fmt::Debug;
 use gatewright::environ::front::{Front, FrontSettings, ScriptName};
 use gatewright::environ::{Collector, Known, MAX_CONTENT_LENGTH, Vars, content_length, sanitise};
 use gatewright::headers::Headers;
-use gatewright::proto::{cgi, fcgi, scgi};
+use gatewright::proto::{cgi, fcgi, http, scgi};
 use gatewright::util::{guess_scheme, python_repr, shift_path_info};
 
 /// A target: panics where something does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their folders and of their programs in `fuzz_targets`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("fcgi_decoder", fcgi_decoder),
     ("fcgi_response", fcgi_response),
     ("fcgi_pairs", fcgi_pairs),
@@ -21,6 +21,8 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("cgi_answer", cgi_answer),
     ("scgi_head", scgi_head),
     ("scgi_pairs", scgi_pairs),
+    ("http_requests", http_requests),
+    ("http_response", http_response),
     ("length", length),
     ("variables", variables),
     ("front", front),
@@ -266,6 +268,118 @@ pub fn scgi_pairs(data: &[u8]) {
     let own = |name: &[u8]| [&b"CONTENT_LENGTH"[..], b"SCGI"].contains(&name);
     let rest = scgi::Pairs::new(&head).flatten().filter(|(name, _)| !own(name));
     assert!(rest.eq(good.iter().copied().filter(|(name, _)| !own(name))));
+}
+
+/// HTTP requests behind each other: the same ones in any slicing, and their fields become variables.
+pub fn http_requests(data: &[u8]) {
+    const LIMITS: http::Limits = http::Limits { head: 4000, fields: 20 };
+    const LONGEST: u64 = 3000;
+    in_any_slicing(data, |slices| {
+        let (mut seen, mut head, mut body) = (Vec::new(), Vec::new(), Vec::new());
+        let mut heads = http::HeadDecoder::new(LIMITS);
+        let mut bodies: Option<http::BodyDecoder> = None;
+        for mut input in slices {
+            while !input.is_empty() {
+                let Some(decoder) = &mut bodies else {
+                    match heads.decode(&mut input, &mut head) {
+                        Ok(false) => assert!(input.is_empty(), "input left over"),
+                        Ok(true) => match open(&head, &LIMITS, LONGEST) {
+                            Ok(decoder) => bodies = Some(decoder),
+                            Err(error) => return (seen, Some(error)),
+                        },
+                        Err(error) => {
+                            assert_eq!(heads.decode(&mut &b"G"[..], &mut head), Err(error), "an error lasts");
+                            return (seen, Some(error));
+                        }
+                    }
+                    assert!(head.len() <= LIMITS.head, "more than is allowed");
+                    continue;
+                };
+                match decoder.decode(&mut input) {
+                    Ok(Some(data)) => body.extend_from_slice(data),
+                    Ok(None) if decoder.is_whole() => {
+                        seen.push((std::mem::take(&mut head), std::mem::take(&mut body)));
+                        (heads, bodies) = (http::HeadDecoder::new(LIMITS), None);
+                    }
+                    Ok(None) => assert!(input.is_empty(), "input left over"),
+                    Err(error) => {
+                        assert_eq!(decoder.decode(&mut &b"0"[..]), Err(error), "an error lasts");
+                        return (seen, Some(error));
+                    }
+                }
+                assert!(body.len() as u64 <= LONGEST, "a longer body than is allowed");
+            }
+        }
+        (seen, None)
+    });
+}
+
+/// The body of a request whose head is whole, and which has variables then.
+fn open(head: &[u8], limits: &http::Limits, longest: u64) -> Result<http::BodyDecoder, http::DecodeError> {
+    let request = http::Request::parse(head, limits)?;
+    assert!(request.fields().count() <= limits.fields);
+    assert!(request.target.path().iter().all(u8::is_ascii_graphic));
+    let mut vars = Vars::new();
+    request.variables(&mut vars).expect("what is accepted has variables");
+    for (name, value) in vars.iter() {
+        let plain = name.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+        assert!(plain && !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n')));
+    }
+    let length = vars.known(Known::ContentLength).map(content_length);
+    match request.framing {
+        http::Framing::Length(expected) => assert_eq!(length, Some(Ok(Some(expected)))),
+        _ => assert_eq!(length, None),
+    }
+    http::BodyDecoder::new(request.framing, longest)
+}
+
+/// A response: a status, lines `name=value`, an empty line, a body. Whatever they are, a client finds its end where it is.
+pub fn http_response(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let (status, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let end = rest.windows(2).position(|two| two == b"\n\n").unwrap_or(rest.len());
+    let (lines, body) = rest.split_at(end);
+    let Ok(headers) = Headers::try_from_pairs(pairs(lines)) else { return };
+    for wire in [&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+        let request = http::Request::parse(wire, &http::Limits::default()).expect("a good request");
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let head = http::ResponseHead { status, headers: &headers, date, server: None, length: None };
+        let mut out = Vec::new();
+        let Ok(mut encoder) = head.encode(&http::Exchange::from(&request), &mut out) else {
+            assert!(out.is_empty(), "half a head");
+            return;
+        };
+        let head_ends = out.len();
+        body.chunks(7).for_each(|piece| encoder.encode(piece, &mut out));
+        let whole = encoder.end(&mut out).is_ok();
+        let (head, sent) = out.split_at(head_ends);
+        let first_end = head.windows(4).position(|four| four == b"\r\n\r\n");
+        assert_eq!(first_end, Some(head_ends - 4), "a head has one end");
+        let fields = |name: &str| {
+            let lines = head.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+            let named = lines.filter(|line| {
+                line.len() > name.len()
+                    && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+                    && line[name.len()] == b':'
+            });
+            named.count()
+        };
+        assert!(fields("content-length") + fields("transfer-encoding") <= 1, "two framings");
+        assert_eq!(fields("connection"), usize::from(!encoder.keep_alive()));
+        if encoder.cut() > 0 && sent.is_empty() {
+            continue;
+        }
+        if fields("transfer-encoding") == 1 {
+            let mut decoder = http::BodyDecoder::new(http::Framing::Chunked, u64::MAX).expect("no limit");
+            let (mut input, mut read) = (sent, Vec::new());
+            while let Some(data) = decoder.decode(&mut input).expect("good chunks") {
+                read.extend_from_slice(data);
+            }
+            assert!(decoder.is_whole() && input.is_empty() && read == body);
+        } else {
+            assert!(body.starts_with(sent) && (sent.len() == body.len() || encoder.cut() > 0 || !whole));
+        }
+    }
 }
 
 /// CONTENT_LENGTH: digits and nothing else, up to 2^63 − 1.

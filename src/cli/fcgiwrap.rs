@@ -11,7 +11,7 @@ use super::programs::ProgramFlags;
 use super::serve::{Sockets, parse_address, serve};
 use super::usage::{self, Failure};
 use crate::apps::{CgiPrograms, ProgramSettings};
-use crate::server::{Address, Messages, Protocol};
+use crate::server::{Address, Messages, Protocol, Server};
 
 const PROGRAM: &str = "fcgiwrap";
 
@@ -68,7 +68,7 @@ pub(super) fn main() -> ExitCode {
             .map(Opened::programs)
             .map_err(|error| Failure::Run(error.into()))
     };
-    serve(PROGRAM, Protocol::FastCgi, sockets, open)
+    serve(PROGRAM, Server::new(Protocol::FastCgi), sockets, open)
 }
 
 /// The arguments as they were meant: Debian's service passes all of DAEMON_OPTS as a single one, be it empty.

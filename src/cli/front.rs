@@ -9,9 +9,9 @@ use crate::environ::front::{Front, FrontError, FrontSettings, ScriptName};
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct FrontFlags {
     /// The web server in front, whose variables are repaired: auto, nginx, apache, lighttpd, caddy, haproxy, iis or none;
-    /// auto asks SERVER_SOFTWARE and repairs only what is certain
-    #[arg(long, value_name = "NAME", value_parser = parse::<Front>, default_value = "auto")]
-    front: Front,
+    /// auto, the default, asks SERVER_SOFTWARE and repairs only what is certain
+    #[arg(long, value_name = "NAME", value_parser = parse::<Front>)]
+    front: Option<Front>,
     /// Where the application is mounted, if the web server does not say: /app; other paths are 404, / is the root
     #[arg(long, value_name = "PATH", value_parser = parse::<ScriptName>)]
     script_name: Option<ScriptName>,
@@ -24,10 +24,24 @@ pub(super) struct FrontFlags {
 }
 
 impl FrontFlags {
+    /// The settings where no web server stands in front that makes variables: nothing is to be repaired.
+    ///
+    /// # Errors
+    /// One was named.
+    pub(super) fn without_front(self) -> Result<FrontSettings, String> {
+        match self.front {
+            Some(Front::None) | None => Ok(FrontSettings { front: Front::None, ..self.settings() }),
+            Some(front) => Err(format!(
+                "--front {front} is for gateways that a web server speaks FastCGI, SCGI or CGI to; whom to believe over \
+                 HTTP says --trusted-proxy"
+            )),
+        }
+    }
+
     /// Whether the web server is known to be IIS, which makes a failure of any error text.
     #[cfg(unix)]
     pub(super) fn is_iis(&self) -> bool {
-        self.front == Front::Iis
+        self.front == Some(Front::Iis)
     }
 
     /// Whether SCRIPT_NAME will say where the application is mounted, and no more.
@@ -37,7 +51,7 @@ impl FrontFlags {
 
     pub(super) fn settings(self) -> FrontSettings {
         FrontSettings {
-            front: self.front,
+            front: self.front.unwrap_or_default(),
             script_name: self.script_name,
             hide_authorization: self.hide_authorization,
             keep_variables: self.keep_variable.into_iter().map(Cow::Owned).collect(),

@@ -10,10 +10,10 @@ use crate::server::{ReadyModel, Settings};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits and time-outs (0 means none)")]
 pub(super) struct Limits {
-    /// Bytes of a request's parameters; more is answered with 431 [default: 256K]
+    /// Bytes of a request's parameters; more is answered with 431 [default: 256K, HTTP 64K]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_head: Option<u64>,
-    /// Number of a request's parameters; more is answered with 431 [default: 4096]
+    /// Number of a request's parameters; more is answered with 431 [default: 4096, HTTP 100]
     #[arg(long, value_name = "N")]
     max_pairs: Option<usize>,
     /// Bytes of a request's body; more is answered with 413 [default: 1G]
@@ -31,16 +31,20 @@ pub(super) struct Limits {
     /// Threads at most that run the application; more requests wait [default: 64]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Time for a whole head, from its first byte [default: 30s]
+    /// Time for a whole head, from its first byte [default: 30s, HTTP 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     head_timeout: Option<Duration>,
     /// Time between two pieces of a body [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     body_timeout: Option<Duration>,
+    /// Bytes a second at which a body comes that an application waits for, once it has waited for --body-timeout; HTTP alone
+    /// [default: 240]
+    #[arg(long, value_name = "N")]
+    min_body_rate: Option<u32>,
     /// Time for the peer to read on [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     write_timeout: Option<Duration>,
-    /// Time between requests on a kept connection [default: none]
+    /// Time between requests on a kept connection [default: none, HTTP 75s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     idle_timeout: Option<Duration>,
     /// How long a TCP peer that has ended its sending may be silent before it counts as gone [default: 5s]
@@ -69,6 +73,7 @@ impl Limits {
         set(&mut settings.workers, self.workers);
         set(&mut settings.head_timeout, self.head_timeout);
         set(&mut settings.body_timeout, self.body_timeout);
+        set(&mut settings.min_body_rate, self.min_body_rate);
         set(&mut settings.write_timeout, self.write_timeout);
         set(&mut settings.idle_timeout, self.idle_timeout);
         set(&mut settings.half_close_grace, self.half_close_grace);

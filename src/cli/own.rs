@@ -18,7 +18,8 @@ use crate::server::Protocol;
 /// - Started by a web server as a CGI program, that is with GATEWAY_INTERFACE or REQUEST_METHOD in its environment, it
 ///   answers that request, under IIS too. The command line is not looked
 ///   at: a client may have written it (RFC 3875, section 4.4).
-/// - `PROGRAM fcgi --socket ADDR` serves FastCGI, `PROGRAM scgi --socket ADDR` SCGI, with the flags of `fcgi-gateway`.
+/// - `PROGRAM fcgi --socket ADDR` serves FastCGI, `PROGRAM scgi --socket ADDR` SCGI, with the flags of
+///   `fcgi-gateway`; `PROGRAM http` serves HTTP, with those of `http-gateway`.
 /// - Else it says how it is started.
 ///
 /// ```no_run
@@ -47,6 +48,8 @@ pub fn run(app: impl Application + 'static) -> ExitCode {
         Some(word) if word == "scgi" => {
             serve::own(&format!("{} scgi", name()), Protocol::Scgi, Arc::new(app))
         }
+        #[cfg(unix)]
+        Some(word) if word == "http" => serve::own_http(&format!("{} http", name()), Arc::new(app)),
         _ => explain(),
     }
 }
@@ -60,7 +63,7 @@ fn name() -> String {
 fn explain() -> ExitCode {
     let name = name();
     let ways = format!(
-        "start it as {name} fcgi --socket ADDR or {name} scgi --socket ADDR, or let a web server run it as CGI"
+        "start it as {name} fcgi --socket ADDR, {name} scgi --socket ADDR or {name} http, or let a web server run it as CGI"
     );
     if std::env::args_os().nth(1).is_some_and(|word| word == "--help" || word == "-h") {
         println!("{ways}; {name} fcgi --help lists the flags");

@@ -1,4 +1,4 @@
-//! `fcgi-gateway` and `scgi-gateway`: servers on sockets.
+//! `fcgi-gateway`, `scgi-gateway` and `http-gateway`: servers on sockets.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ use super::serving::{Around, Serving};
 use super::usage::{self, Failure};
 use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
+use crate::server::http::{ServerName, SiteError, TrustedProxies};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
 
 /// Serves an application to a web server.
@@ -35,6 +36,41 @@ struct Arguments {
 struct OwnArguments {
     #[command(flatten)]
     sockets: Sockets,
+}
+
+/// Serves an application to clients, or to a proxy.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct HttpArguments {
+    #[command(flatten)]
+    serving: Serving,
+    #[command(flatten)]
+    http: HttpFlags,
+    #[command(flatten)]
+    sockets: Sockets,
+}
+
+/// Serves this application to clients, or to a proxy.
+#[derive(Parser, Debug)]
+struct OwnHttpArguments {
+    #[command(flatten)]
+    http: HttpFlags,
+    #[command(flatten)]
+    sockets: Sockets,
+}
+
+#[derive(clap::Args, Debug)]
+struct HttpFlags {
+    /// Where to listen, as --socket; may be repeated. Without both: what was handed over, else 127.0.0.1:8000
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
+    listen: Vec<Address>,
+    /// Proxies that are believed who the client is and whether it uses https, by X-Forwarded-For, -Proto and -Port or by
+    /// Forwarded: addresses, networks, unix for those on unix sockets; may be repeated
+    #[arg(long, value_name = "ADDRS", value_parser = parse_proxies)]
+    trusted_proxy: Vec<TrustedProxies>,
+    /// SERVER_NAME, whatever clients say in Host
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    server_name: Option<ServerName>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -94,6 +130,14 @@ pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::server::AddressError| error.to_string())
 }
 
+fn parse_proxies(text: &str) -> Result<TrustedProxies, String> {
+    text.parse().map_err(|error: SiteError| error.to_string())
+}
+
+fn parse_name(text: &str) -> Result<ServerName, String> {
+    text.parse().map_err(|error: SiteError| error.to_string())
+}
+
 fn parse_stderr(text: &str) -> Result<Messages, String> {
     match text {
         "web" => Ok(Messages::Web),
@@ -124,11 +168,45 @@ pub fn scgi() -> ExitCode {
     gateway("scgi-gateway", Protocol::Scgi)
 }
 
+/// Runs `http-gateway`.
+pub fn http() -> ExitCode {
+    const PROGRAM: &str = "http-gateway";
+    match usage::parse::<HttpArguments>(PROGRAM, std::env::args_os().skip(1)) {
+        Ok(HttpArguments { serving, http, sockets }) => {
+            let place = sockets.place(Protocol::Http);
+            serve_http(PROGRAM, http, sockets, || serving.open(place))
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// Serves an application of the program's own over HTTP, with the arguments behind `http`.
+pub(super) fn own_http(program: &str, app: Arc<dyn Application>) -> ExitCode {
+    match usage::parse::<OwnHttpArguments>(program, std::env::args_os().skip(2)) {
+        Ok(OwnHttpArguments { http, sockets }) => serve_http(program, http, sockets, || Ok(Opened::new(app))),
+        Err(exit) => exit,
+    }
+}
+
+fn serve_http(
+    program: &str,
+    http: HttpFlags,
+    mut sockets: Sockets,
+    app: impl FnOnce() -> Result<Opened, Failure>,
+) -> ExitCode {
+    let HttpFlags { listen, trusted_proxy, server_name } = http;
+    sockets.socket.extend(listen);
+    let trusted = trusted_proxy.into_iter().fold(TrustedProxies::default(), TrustedProxies::and);
+    let mut server = Server::new(Protocol::Http);
+    (server.settings.site.trusted, server.settings.site.server_name) = (trusted, server_name);
+    serve(program, server, sockets, app)
+}
+
 fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
         Ok(Arguments { serving, sockets }) => {
             let place = sockets.place(protocol);
-            serve(program, protocol, sockets, || serving.open(place))
+            serve(program, Server::new(protocol), sockets, || serving.open(place))
         }
         Err(exit) => exit,
     }
@@ -137,20 +215,22 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
 /// Serves an application of the program's own, with the arguments behind its name for the protocol.
 pub(super) fn own(program: &str, protocol: Protocol, app: Arc<dyn Application>) -> ExitCode {
     match usage::parse::<OwnArguments>(program, std::env::args_os().skip(2)) {
-        Ok(OwnArguments { sockets }) => serve(program, protocol, sockets, || Ok(Opened::new(app))),
+        Ok(OwnArguments { sockets }) => {
+            serve(program, Server::new(protocol), sockets, || Ok(Opened::new(app)))
+        }
         Err(exit) => exit,
     }
 }
 
 pub(super) fn serve(
     program: &str,
-    protocol: Protocol,
+    server: Server,
     sockets: Sockets,
     app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> ExitCode {
     logger::install(program);
     capture_panics();
-    match run(program, protocol, sockets, app) {
+    match run(program, server, sockets, app) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(program),
     }
@@ -158,14 +238,16 @@ pub(super) fn serve(
 
 fn run(
     program: &str,
-    protocol: Protocol,
+    mut server: Server,
     sockets: Sockets,
     app: impl FnOnce() -> Result<Opened, Failure>,
 ) -> Result<(), Failure> {
-    let mut server = Server::new(protocol);
-    server.settings.allow = sockets.rights.peers(protocol).map_err(Failure::Usage)?;
+    server.settings.allow = sockets.rights.peers(server.protocol()).map_err(Failure::Usage)?;
     server.settings.messages = sockets.messages();
-    server.settings.front = sockets.front.settings();
+    server.settings.front = match server.protocol() {
+        Protocol::Http => sockets.front.without_front().map_err(Failure::Usage)?,
+        _ => sockets.front.settings(),
+    };
     server.settings.full_duplex = sockets.full_duplex;
     sockets.limits.apply(&mut server.settings);
     let fewer = sockets.rights.privileges()?;
@@ -219,11 +301,18 @@ fn listen(
     addresses: &[Address],
     rights: &SocketRights,
 ) -> Result<(), Failure> {
-    let anyone = server.settings.allow.is_none();
+    let http = server.protocol() == Protocol::Http;
+    // HTTP is for clients, wherever they are; who speaks the others says who the user is, and what is to be run.
+    let anyone = server.settings.allow.is_none() && !http;
     if let Some(address) = addresses.iter().find(|address| anyone && address.is_exposed()) {
         return Err(Failure::Usage(format!("--socket {address}: {NOT_LOOPBACK}")));
     }
-    if addresses.is_empty() && server.inherit().context("the socket that was handed over")?.is_empty() {
+    let nothing =
+        addresses.is_empty() && server.inherit().context("the socket that was handed over")?.is_empty();
+    if nothing && http {
+        let usual = "127.0.0.1:8000".parse().map_err(anyhow::Error::from)?;
+        server.bind(&usual, rights).context("--listen")?;
+    } else if nothing {
         let example = format!("{program} --socket unix:/run/app.sock");
         let what = format!("--socket is missing: say where to listen, as in {example}");
         return Err(Failure::Usage(what));
@@ -234,12 +323,16 @@ fn listen(
     if let Some(listener) = server.listeners().iter().find(|listener| anyone && listener.is_exposed()) {
         return Err(Failure::Usage(format!("{}: {NOT_LOOPBACK}", listener.description())));
     }
-    server.listeners().iter().for_each(announce);
+    server.listeners().iter().for_each(|listener| announce(listener, http));
     Ok(())
 }
 
-fn announce(listener: &Listener) {
-    log::info!("listening on {}{}", listener.description(), listener.rights());
+fn announce(listener: &Listener, http: bool) {
+    let (place, rights) = (listener.description(), listener.rights());
+    match http && !place.starts_with("unix:") {
+        true => log::info!("listening on http://{place}/{rights}"),
+        false => log::info!("listening on {place}{rights}"),
+    }
     if let Some(hint) = listener.hint() {
         log::warn!("{hint}");
     }

@@ -8,9 +8,6 @@ use clap::{ArgMatches, Parser};
 
 use super::config;
 
-/// Flags of the command line's contract that this version does not have yet.
-const LATER: [&str; 1] = ["--listen"];
-
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;
 
@@ -102,9 +99,5 @@ fn one_line(error: &clap::Error) -> String {
         .collect();
     let told = told.join("; ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
-    match LATER.iter().find(|flag| told.contains(&format!("'{flag}'")) || told.contains(&format!("'{flag}=")))
-    {
-        Some(flag) => format!("{flag} is not in this version yet; leave it out"),
-        None => format!("{told}; see --help"),
-    }
+    format!("{told}; see --help")
 }

@@ -171,7 +171,7 @@ fn drop_aliases(vars: &mut Vars, dropped: impl Fn(&[u8]) -> bool) {
 }
 
 /// Says once per name that a parameter was dropped. The names are a peer's, so the memory of them is bounded.
-fn report_dropped(level: log::Level, name: &[u8], why: &str) {
+pub(crate) fn report_dropped(level: log::Level, name: &[u8], why: &str) {
     const REMEMBERED: usize = 256;
     static REPORTED: OnceLock<Mutex<HashSet<Vec<u8>>>> = OnceLock::new();
     if !log::log_enabled!(level) {

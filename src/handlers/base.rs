@@ -288,6 +288,24 @@ pub fn send_headers<H: BaseHandler + ?Sized>(
     out: &mut dyn Output,
     head: &mut Head,
 ) -> io::Result<()> {
+    seal_headers(handler, head)?;
+    let attributes = handler.attributes();
+    if !attributes.origin_server || handler.client_is_modern(head)? {
+        handler.send_preamble(out, head)?;
+        head.with_wire(|head, wire| {
+            head.headers().write_to(wire);
+            out.write_all(wire)
+        })?;
+    }
+    Ok(())
+}
+
+/// The first part of [`send_headers`]: cleans the head up, checks it, and marks it as sent. For overrides of
+/// [`BaseHandler::send_headers`] that give it to something else than a stream.
+///
+/// # Errors
+/// A header, the version or the software's name has a control character.
+pub fn seal_headers<H: BaseHandler + ?Sized>(handler: &H, head: &mut Head) -> io::Result<()> {
     handler.cleanup_headers(head);
     let attributes = handler.attributes();
     // Whoever changed them after the start, an override for one, is held to the same rule.
@@ -297,13 +315,6 @@ pub fn send_headers<H: BaseHandler + ?Sized>(
     head.mark_sent();
     if attributes.policy.is_safe() {
         head.declare();
-    }
-    if !attributes.origin_server || handler.client_is_modern(head)? {
-        handler.send_preamble(out, head)?;
-        head.with_wire(|head, wire| {
-            head.headers().write_to(wire);
-            out.write_all(wire)
-        })?;
     }
     Ok(())
 }
@@ -373,7 +384,7 @@ pub fn send_preamble<H: BaseHandler + ?Sized>(
     }
 }
 
-fn seconds(time: SystemTime) -> f64 {
+pub(crate) fn seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),

@@ -25,6 +25,12 @@ impl Peers {
         Self(vec![all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())])
     }
 
+    /// These, and others.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// Whether a peer with this address may connect.
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

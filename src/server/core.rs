@@ -23,7 +23,7 @@ use super::clock::{Clock, Millis};
 use super::gate::Gate;
 use super::link::Link;
 use super::ready::{self, Event, ReadySet, Token};
-use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, scgi};
+use super::{Flag, Listener, Protocol, Server, Settings, Stop, Stream, fcgi, http, scgi};
 use crate::app::Application;
 use crate::notice::Notice;
 
@@ -246,6 +246,7 @@ impl Core {
         Some(match self.protocol {
             Protocol::FastCgi => Arc::new(fcgi::Connection::new(link)),
             Protocol::Scgi => Arc::new(scgi::Connection::new(link)),
+            Protocol::Http => Arc::new(http::Connection::new(link)),
         })
     }
 

@@ -291,6 +291,23 @@ impl Stream {
         }
     }
 
+    /// Has calls return at once that would have to wait.
+    #[cfg(target_os = "linux")]
+    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Stream::Unix(stream) => stream.set_nonblocking(true),
+            Stream::Tcp(stream) => stream.set_nonblocking(true),
+        }
+    }
+
+    /// The address of this end, over TCP.
+    pub(super) fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Stream::Unix(_) => Ok(None),
+            Stream::Tcp(stream) => stream.local_addr().map(Some),
+        }
+    }
+
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Unix(stream) => stream.shutdown(how),

@@ -70,9 +70,10 @@ impl Request {
         }
     }
 
-    /// Whether all of the body is here, and no more than that.
+    /// Whether all of the body is here, and no more than that. nginx that does not gather bodies announces what it has,
+    /// 0 for one in chunks, and sends the rest all the same.
     fn is_exact(&self) -> bool {
-        self.gathered.len() as u64 == self.length
+        self.gathered.len() as u64 == self.length && !self.vars.contains("HTTP_TRANSFER_ENCODING")
     }
 }
 
@@ -309,9 +310,14 @@ impl Connection {
         }
     }
 
+    /// Whether a request that seems whole is: a close with unread input would take the answer with it.
+    fn says_no_more(&self, bodiless: bool) -> bool {
+        bodiless || matches!(self.link.receive(&mut [0]), Ok(Received::Nothing | Received::End))
+    }
+
     /// Runs the application.
     fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) {
-        let exact = request.is_exact();
+        let (exact, bodiless) = (request.is_exact(), request.length == 0);
         let Request { vars, length: _, error, gathered, ended } = request;
         if !exact && self.link.enter_set(self).is_err() {
             return self.leave(lock(&self.stage));
@@ -340,7 +346,7 @@ impl Connection {
         worker.block.resize(BLOCK, 0);
         let (mut stage, rest) = (lock(&self.stage), rest.into_inner());
         match outcome.end {
-            End::Answered if rest.is_empty() && exact => self.leave(stage),
+            End::Answered if rest.is_empty() && exact && self.says_no_more(bodiless) => self.leave(stage),
             End::Answered if rest.is_empty() => self.shut(stage),
             End::Answered => {
                 let most = self.link.core.settings.write_timeout;

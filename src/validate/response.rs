@@ -3,12 +3,11 @@
 use std::io;
 
 use super::rule::{Findings, Rule, Violation, quoted};
-use super::variables::is_blank_to_python;
 use super::{Strictness, warn};
 use crate::app::{AppResult, BoxError, Respond};
 use crate::environ::content_length;
 use crate::headers::{Headers, is_token};
-use crate::util::{FileSource, is_hop_by_hop};
+use crate::util::{FileSource, is_blank_to_python, is_of_one_connection};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -279,7 +278,6 @@ fn code_of(digits: &[u8; 3]) -> Option<u16> {
 
 fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     let line = || format!("header \"{}: {}\"", name.escape_ascii(), value.escape_ascii());
-    let is_one_of = |names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
     let refused = |rule| Err((rule, line()));
     if name.eq_ignore_ascii_case(b"status") {
         return refused(Rule::StatusHeader);
@@ -293,8 +291,7 @@ fn check_header(name: &[u8], value: &[u8]) -> Result<(), Refused> {
     if value.iter().any(u8::is_ascii_control) {
         return refused(Rule::HeaderValue);
     }
-    // wsgiref's list has a typing error for the first.
-    if is_hop_by_hop(name) || is_one_of(&["Trailer", "Proxy-Connection"]) {
+    if is_of_one_connection(name) {
         return refused(Rule::HopByHop);
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::rule::{Rule, Violation, quoted};
 use super::{Strictness, warn};
 use crate::environ::{Environ, Known, Role, Scheme, Vars, content_length};
+use crate::util::is_blank_to_python;
 
 /// The first rule that an environ breaks, in wsgiref's order.
 pub(super) fn check(environ: &Environ<'_>, strictness: Strictness) -> Result<(), Violation> {
@@ -124,11 +125,6 @@ fn is_count_to_python(value: &[u8]) -> bool {
         .split(|byte| *byte == b'_')
         .all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
     number && !(negative && digits.iter().any(|byte| matches!(byte, b'1'..=b'9')))
-}
-
-/// The latin-1 characters that Python takes for white space.
-pub(super) fn is_blank_to_python(byte: u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0)
 }
 
 /// A FastCGI authorizer is told no paths at all (FastCGI 1.0, section 6.3).

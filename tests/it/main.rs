@@ -1,5 +1,6 @@
 //! The one integration test binary.
 
+mod differential;
 #[cfg(unix)]
 mod fcgi;
 #[cfg(unix)]
@@ -9,6 +10,8 @@ mod fuzz;
 #[cfg(unix)]
 mod house;
 #[cfg(unix)]
+mod http;
+#[cfg(unix)]
 mod interop;
 mod ladder;
 #[cfg(unix)]
@@ -16,12 +19,14 @@ mod models;
 mod oracle;
 #[cfg(target_os = "linux")]
 mod programs;
+mod random;
 #[cfg(unix)]
 mod regressions;
 #[cfg(unix)]
 mod scgi;
 #[cfg(unix)]
 mod servers;
+mod simple_server;
 mod validate;
 #[cfg(windows)]
 mod windows;

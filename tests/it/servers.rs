@@ -5,6 +5,7 @@
 //! GATEWRIGHT_TEST_AT_ONCE change how many requests [`cases::many_requests_at_once`] makes.
 
 mod access;
+mod alone;
 mod apache;
 mod bad_input;
 mod caddy;
@@ -111,3 +112,7 @@ behind!(nginx_scgi_streamed = Front::Nginx(Link::new(Protocol::Scgi, Over::Unix)
 behind!(nginx_scgi_tcp_streamed = Front::Nginx(Link::new(Protocol::Scgi, Over::Tcp).streamed()));
 behind!(nginx_scgi_unix = Front::Nginx(Link::new(Protocol::Scgi, Over::Unix)));
 behind!(nginx_scgi_tcp = Front::Nginx(Link::new(Protocol::Scgi, Over::Tcp)));
+behind!(http = Front::Http);
+behind!(nginx_http_unix = Front::Nginx(Link::new(Protocol::Http, Over::Unix)));
+behind!(nginx_http_tcp_kept = Front::Nginx(Link::new(Protocol::Http, Over::Tcp).kept()));
+behind!(nginx_http_streamed = Front::Nginx(Link::new(Protocol::Http, Over::Unix).kept().streamed()));

@@ -60,7 +60,7 @@ pub(crate) fn the_environment_is_what_the_web_server_means(front: Front) {
         ("CONTENT_TYPE", "text/plain; charset=utf-8"),
         ("CONTENT_LENGTH", "4"),
         ("SERVER_NAME", "localhost"),
-        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_PROTOCOL", front.protocol()),
         ("REMOTE_ADDR", "127.0.0.1"),
         ("REMOTE_PORT", "*"),
         ("HTTP_HOST", "localhost"),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
 
+use super::client::Request;
 use super::harness::{Folder, Process, answers, free_port, program, wait_until};
 
 /// What a gateway wrote, and its exit status.
@@ -107,10 +108,46 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
 }
 
 #[test]
+fn wrong_usage_of_the_http_gateway_names_the_flag() {
+    let folder = Folder::new();
+    for (arguments, named) in [
+        (&["--listen", "8000"][..], &["--listen", "127.0.0.1:9000"][..]),
+        (&["--socket", "127.0.0.1:99999"], &["--socket", "99999"]),
+        (&["--front", "nginx"], &["--front nginx", "--trusted-proxy"]),
+        (&["--trusted-proxy", "nginx"], &["--trusted-proxy", "nginx", "unix"]),
+        (&["--server-name", "a:80"], &["--server-name", "a:80", "example.com"]),
+        (&["--server-name", ""], &["--server-name"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["nonsense"], &["nonsense"]),
+    ] {
+        assert_refused(&folder, "http-gateway", arguments, 2, named);
+    }
+}
+
+/// The README's first command, on a port that is free for certain.
+#[test]
+fn the_http_gateway_serves_the_demo_and_says_where() {
+    let folder = Folder::new();
+    let port = free_port();
+    let mut gateway = Process::start(&folder, "http-gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--server-name", "shop.example"]);
+    });
+    gateway.ready_when(|| answers(port));
+    assert!(gateway.log().contains(&format!("listening on http://127.0.0.1:{port}/")), "{}", gateway.log());
+    let answer = Request::new("GET", "/a%20b?c").send(port).expect(200);
+    let text = String::from_utf8(answer.body).expect("a text of UTF-8");
+    for line in
+        ["Hello world!", "PATH_INFO = '/a b'", "SERVER_NAME = 'shop.example'", "REMOTE_ADDR = '127.0.0.1'"]
+    {
+        assert!(text.lines().any(|given| given == line), "{line} is missing in:\n{text}");
+    }
+}
+
+#[test]
 fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     let folder = Folder::new();
     let file = folder.write("file", "").display().to_string();
-    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"] {
         let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
         let missing = [socket, &["dir:/nowhere"]].concat();
         assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
@@ -126,7 +163,7 @@ fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
 #[test]
 fn help_and_version_go_to_standard_output() {
     let folder = Folder::new();
-    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway"] {
+    for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"] {
         let help = run(&folder, gateway, &["--help"]);
         assert_eq!(help.status, Some(0), "{}", help.output);
         assert!(help.output.contains("Usage:"), "{}", help.output);
@@ -270,9 +307,10 @@ fn each_flag_about_programs_is_a_key_of_the_configuration() {
 #[test]
 fn every_flag_in_the_readme_is_in_the_help() {
     // Those of cargo, systemctl and this project's own scripts.
-    const OTHERS: &[&str] = &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now"];
+    const OTHERS: &[&str] =
+        &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now", "--bin"];
     let folder = Folder::new();
-    let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway"]
+    let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"]
         .map(|name| run(&folder, name, &["--help"]).output)
         .concat();
     let readme = include_str!("../../../README.md");

@@ -4,12 +4,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::harness::{Folder, Process, answers, free_port, is_root, program};
+use super::site::MOUNT;
 
 /// What a web server and a gateway speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     FastCgi,
     Scgi,
+    Http,
 }
 
 impl Protocol {
@@ -18,6 +20,7 @@ impl Protocol {
         match self {
             Protocol::FastCgi => "fcgi",
             Protocol::Scgi => "scgi",
+            Protocol::Http => "http",
         }
     }
 }
@@ -110,6 +113,10 @@ pub(crate) fn start_workbench(
 ) -> Process {
     Process::start(folder, "gateway", &program("workbench"), |command| {
         command.args([protocol.name(), "--socket", &socket.address()]).args(flags);
+        if protocol == Protocol::Http {
+            // Nobody else says where it is mounted, and for whom it is asked.
+            command.args(["--script-name", MOUNT, "--trusted-proxy", "unix, 127.0.0.1"]);
+        }
         if is_root() {
             command.args(["--socket-group", "www-data"]);
         }

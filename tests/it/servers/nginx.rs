@@ -1,5 +1,6 @@
-//! nginx before FastCGI and SCGI gateways.
+//! nginx before FastCGI, SCGI and HTTP gateways.
 
+use super::alone;
 use super::client::Request;
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
 use super::link::{Link, Over, Protocol, Socket, start_workbench};
@@ -15,6 +16,11 @@ pub(crate) fn careful_location(protocol: Protocol) -> &'static str {
         Protocol::Scgi => {
             "location ~ ^/app(?<rest>/.*|)$ {\n include /etc/nginx/scgi_params;\n scgi_param SCRIPT_NAME /app;\n \
              scgi_param PATH_INFO $rest;\n @pass;\n}\n"
+        }
+        Protocol::Http => {
+            "location /app {\n proxy_set_header Host $host;\n \
+             proxy_set_header X-Forwarded-For $remote_addr:$remote_port;\n \
+             proxy_set_header X-Forwarded-Proto $scheme;\n @pass;\n}\n"
         }
     }
 }
@@ -45,17 +51,21 @@ pub(crate) fn start_before(
 }
 
 fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &str) -> String {
-    let name = if link.protocol == Protocol::FastCgi { "fastcgi" } else { "scgi" };
-    let (mut pass, mut keep) = (format!("{name}_pass gateway"), "");
+    let (name, url, kept) = match link.protocol {
+        Protocol::FastCgi => ("fastcgi", "", "fastcgi_keep_conn on"),
+        Protocol::Scgi => ("scgi", "", ""),
+        Protocol::Http => ("proxy", "http://", "proxy_http_version 1.1; proxy_set_header Connection \"\""),
+    };
+    let (mut pass, mut keep) = (format!("{name}_pass {url}gateway"), "");
     if link.kept {
-        pass += &format!("; {name}_keep_conn on");
+        pass += &format!("; {kept}");
         keep = " keepalive 8;";
     }
     if link.streamed {
         pass += &format!("; {name}_buffering off");
         // Over SCGI that is broken: see below.
-        if link.protocol == Protocol::FastCgi {
-            pass += "; fastcgi_request_buffering off";
+        if link.protocol != Protocol::Scgi {
+            pass += &format!("; {name}_request_buffering off");
         }
     }
     let mut text = String::from("daemon off;\nworker_processes 1;\n");
@@ -81,6 +91,14 @@ fn config(folder: &Folder, port: u16, link: Link, socket: &Socket, location: &st
 
 /// What nginx's parameters have besides what all do.
 pub(crate) fn own_variables(site: &Site, link: Link) -> Vec<(&'static str, String)> {
+    if link.protocol == Protocol::Http {
+        let mut own = alone::own_variables("80");
+        own.extend(named([("HTTP_X_FORWARDED_FOR", "*"), ("HTTP_X_FORWARDED_PROTO", "http")]));
+        if link.over == Over::Tcp {
+            own.extend(named([("SERVER_ADDR", "127.0.0.1")]));
+        }
+        return own;
+    }
     let mut own = named([
         ("REQUEST_SCHEME", "http"),
         ("DOCUMENT_ROOT", "*"),
@@ -168,9 +186,19 @@ fn the_recipes_of_the_readme_serve_the_demo() {
         (Protocol::Scgi, "scgi-gateway", "nginx-scgi", &[]),
         (Protocol::FastCgi, "fcgi-gateway", "nginx-fastcgi-stock", &["--script-name", "/demo"]),
         (Protocol::Scgi, "scgi-gateway", "nginx-scgi-stock", &["--script-name", "/demo"]),
+        (
+            Protocol::Http,
+            "http-gateway",
+            "nginx-http",
+            &["--script-name", "/demo", "--trusted-proxy", "unix"],
+        ),
     ] {
-        let pass = if protocol == Protocol::FastCgi { "fastcgi_pass" } else { "scgi_pass" };
-        let location = recipe(name).replace(&format!("{pass} unix:/run/gatewright.sock"), "@pass");
+        let pass = match protocol {
+            Protocol::FastCgi => "fastcgi_pass ",
+            Protocol::Scgi => "scgi_pass ",
+            Protocol::Http => "proxy_pass http://",
+        };
+        let location = recipe(name).replace(&format!("{pass}unix:/run/gatewright.sock"), "@pass");
         assert!(location.contains("@pass;"), "{location}");
         let site = start_before(Link::new(protocol, Over::Unix), &location, |folder, socket| {
             Process::start(folder, "gateway", &program(gateway), |command| {

@@ -20,6 +20,7 @@ fn directives(location: &str, protocol: Protocol) -> String {
     match protocol {
         Protocol::FastCgi => location.to_owned(),
         Protocol::Scgi => location.replace("fastcgi_", "scgi_"),
+        Protocol::Http => unreachable!("it passes no parameters"),
     }
 }
 

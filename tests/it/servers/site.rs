@@ -7,7 +7,7 @@ use super::client::{Answer, PATIENCE, Request};
 use super::environment::Environment;
 use super::harness::{Folder, Process, program};
 use super::link::{Link, Over, Protocol, Socket};
-use super::{caddy, h2o, haproxy, lighttpd, nginx, proxies};
+use super::{alone, caddy, h2o, haproxy, lighttpd, nginx, proxies};
 
 /// The path under which each site serves its gateway.
 pub(crate) const MOUNT: &str = "/app";
@@ -25,6 +25,8 @@ pub(crate) enum Front {
     Proxy(Link),
     /// `mod_fcgid`.
     Fcgid,
+    /// None: the HTTP server by itself.
+    Http,
 }
 
 impl Front {
@@ -42,6 +44,7 @@ impl Front {
             Front::Nginx(link) => nginx::start(link, nginx::careful_location(link.protocol)),
             Front::Proxy(link) => proxies::start(link),
             Front::Fcgid => proxies::start_fcgid(),
+            Front::Http => alone::start(),
         }
     }
 
@@ -56,6 +59,7 @@ impl Front {
             | Front::Nginx(link)
             | Front::Proxy(link) => Some(link),
             Front::Fcgid => Some(Link::new(Protocol::FastCgi, Over::Unix).spawned()),
+            Front::Http => Some(Link::new(Protocol::Http, Over::Tcp)),
         }
     }
 
@@ -65,6 +69,19 @@ impl Front {
 
     pub(crate) fn is_scgi(self) -> bool {
         self.link().is_some_and(|link| link.protocol == Protocol::Scgi)
+    }
+
+    /// Whether the gateway itself reads HTTP.
+    pub(crate) fn is_http(self) -> bool {
+        self.link().is_some_and(|link| link.protocol == Protocol::Http)
+    }
+
+    /// SERVER_PROTOCOL: nginx speaks HTTP/1.0 to a gateway, unless it keeps connections.
+    pub(crate) fn protocol(self) -> &'static str {
+        match self {
+            Front::Nginx(link) if self.is_http() && !link.kept => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
     }
 
     /// The variables of its own, for `POST /app/env/x`: `*` stands for any value.
@@ -77,6 +94,11 @@ impl Front {
             Front::Lighttpd(_) => lighttpd::own_variables(site),
             Front::Nginx(link) => nginx::own_variables(site, link),
             Front::Proxy(link) => proxies::own_variables(site, link),
+            Front::Http => {
+                let mut own = alone::own_variables(&site.port.to_string());
+                own.extend(named([("SERVER_ADDR", "127.0.0.1")]));
+                own
+            }
         }
     }
 
@@ -148,7 +170,7 @@ impl Front {
 
     /// Whether it refuses bytes of a path and query that should have been `%XX`.
     pub(crate) fn refuses_raw_bytes(self) -> bool {
-        matches!(self, Front::Haproxy(_))
+        matches!(self, Front::Haproxy(_)) || self.is_http()
     }
 
     /// What a client gets of an answer whose length was not announced when the gateway fails in the middle of it.
@@ -157,14 +179,15 @@ impl Front {
             // The end of a pipe, or of a unix socket, is the end of the answer.
             Front::Apache(_) => Failure::Hidden,
             Front::Nginx(link) | Front::Proxy(link)
-                if (link.protocol, link.over) == (Protocol::Scgi, Over::Unix) =>
+                if (link.protocol, link.over) == (Protocol::Scgi, Over::Unix)
+                    || (link.protocol, link.over, link.kept) == (Protocol::Http, Over::Unix, false) =>
             {
                 Failure::Hidden
             }
             // They announce the length of what they have got, unless they have announced something before.
             Front::Lighttpd(link) if link.streamed => Failure::Depends,
             Front::Caddy(_) | Front::H2o(_) | Front::Lighttpd(_) => Failure::Hidden,
-            Front::Haproxy(_) | Front::Nginx(_) | Front::Proxy(_) => Failure::Cut,
+            Front::Haproxy(_) | Front::Nginx(_) | Front::Proxy(_) | Front::Http => Failure::Cut,
             Front::Fcgid => Failure::Page,
         }
     }

@@ -1,0 +1,710 @@
+//! One connection: requests come one after the other, and are answered in that order.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use super::body::Body;
+use super::environ::Ends;
+use super::outgoing::{Outgoing, Progress};
+use crate::app::refusal;
+use crate::environ::{Abort, Environ, Vars};
+use crate::error::{BoxError, Error, Fault};
+use crate::handlers::{
+    Attributes, BaseHandler, End, Flow, Head, Outcome, Output, Scratch, SimpleHandler, Streams, base,
+};
+use crate::notice::Notice;
+use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
+use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
+use crate::server::link::{Link, Received, Wait};
+use crate::server::ready::Event;
+use crate::server::{FIRST, LINGER, Settings, set_method};
+#[cfg(target_os = "linux")]
+use crate::util::FileSource;
+
+/// Unread input that is dropped before a connection is closed.
+const MOST_DROPPED: usize = 16 << 20;
+
+/// The size of one read.
+const BLOCK: usize = 64 * 1024;
+
+/// One connection.
+pub(in crate::server) struct Connection {
+    pub(super) link: Link,
+    state: Mutex<State>,
+    ends: OnceLock<Ends>,
+}
+
+struct State {
+    stage: Stage,
+    /// Bytes that were received and belong to what comes next.
+    pending: Vec<u8>,
+    /// There may be more to read that nobody hears of: it happened while a worker had the connection.
+    again: bool,
+    /// Requests that were answered.
+    served: u64,
+}
+
+/// How far the connection has come.
+enum Stage {
+    Head(HeadDecoder, Vec<u8>),
+    /// A small body is gathered.
+    Body(Request),
+    /// The request waits for a worker.
+    Whole(Request),
+    /// A worker has it.
+    Running,
+    /// The end of the answer waits for room; then what stands beside it.
+    Sending(Vec<u8>, After),
+    /// Answered; what is left of the body is read and dropped, so much until now.
+    Skipping(BodyDecoder, u64),
+    /// Answered; what the client still sends is read and dropped, so much until now.
+    Lingering(usize),
+    Closed,
+}
+
+/// What follows an answer.
+enum After {
+    /// The next request, behind what is left of the body.
+    Next(BodyDecoder),
+    /// The connection is closed, but not before the client has heard all.
+    Shut,
+    /// The connection is closed.
+    Leave,
+}
+
+struct Request {
+    vars: Vars,
+    exchange: Exchange,
+    decoder: BodyDecoder,
+    error: Option<Error>,
+    /// What of the body came before the application was called.
+    gathered: Vec<u8>,
+}
+
+impl Request {
+    /// Whether it may start: all of a small body is here, or more than is gathered; or it will not be asked for; or the
+    /// client holds it back.
+    fn may_start(&self, settings: &Settings) -> bool {
+        let long = self.decoder.left().is_some_and(|left| {
+            left.saturating_add(self.gathered.len() as u64) > settings.body_gather as u64
+        });
+        self.error.is_some()
+            || self.decoder.is_whole()
+            || long
+            || self.gathered.len() > settings.body_gather
+            || (self.exchange.expects_continue && self.gathered.is_empty())
+    }
+}
+
+impl Session for Connection {
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn turn(self: Arc<Self>, worker: &mut Worker<'_>, event: Event) {
+        self.drive(None, worker, event);
+    }
+}
+
+impl Serve for Connection {
+    fn serve(self: Arc<Self>, worker: &mut Worker<'_>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Whole(request) => {
+                drop(state);
+                self.drive(Some(request), worker, Event::default());
+            }
+            other => state.stage = other,
+        }
+    }
+}
+
+impl Connection {
+    pub(in crate::server) fn new(link: Link) -> Self {
+        let stage = Stage::Head(head_decoder(&link.core.settings), Vec::new());
+        let state = State { stage, pending: Vec::new(), again: false, served: 0 };
+        Self { link, state: Mutex::new(state), ends: OnceLock::new() }
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.link.core.settings
+    }
+
+    /// Reads and serves until nothing more is here.
+    fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
+        loop {
+            let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
+            if !worker.may_run {
+                lock(&self.state).stage = Stage::Whole(request);
+                let core = Arc::clone(&self.link.core);
+                return core.push(Job::Serve(self));
+            }
+            if !self.run(request, worker) {
+                return;
+            }
+            event = Event::default();
+        }
+    }
+
+    /// Reads what is there; gives the request once it may start.
+    fn read(self: &Arc<Self>, worker: &mut Worker<'_>, event: Event) -> Option<Request> {
+        let mut state = lock(&self.state);
+        match &state.stage {
+            Stage::Head(..) | Stage::Body(_) | Stage::Skipping(..) => {}
+            Stage::Sending(..) => state = self.send_rest(state)?,
+            Stage::Lingering(_) => {
+                self.linger(state);
+                return None;
+            }
+            Stage::Whole(_) | Stage::Running => {
+                state.again = true;
+                let _ = self.link.park(self);
+                return None;
+            }
+            Stage::Closed => return None,
+        }
+        if self.link.has_expired(Wait::Parked) {
+            return self.expire(state, worker);
+        }
+        // Nobody is told of it again, whatever of it is left when a request runs.
+        state.again = true;
+        let pending = std::mem::take(&mut state.pending);
+        if let Some(request) = self.take_in(&mut state, &pending, &mut worker.spares) {
+            return Some(request);
+        }
+        loop {
+            match self.link.receive(&mut worker.block) {
+                Ok(Received::Some(count)) => {
+                    let bytes = worker.block.get(..count).unwrap_or_default();
+                    let full = count == worker.block.len();
+                    if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
+                        state.again = full || event.ended;
+                        return Some(request);
+                    }
+                    if !full && !event.ended {
+                        break;
+                    }
+                }
+                Ok(Received::Nothing) => break,
+                Ok(Received::End) => return self.end_of_input(state),
+                Err(_) => {
+                    self.leave(state);
+                    return None;
+                }
+            }
+        }
+        self.wait(state);
+        None
+    }
+
+    /// Takes in bytes, until a request may start; what follows is kept.
+    fn take_in(&self, state: &mut State, mut bytes: &[u8], spares: &mut Spares) -> Option<Request> {
+        loop {
+            match &mut state.stage {
+                Stage::Skipping(decoder, dropped) => {
+                    if !skip(decoder, dropped, &mut bytes) {
+                        // No place from which to go on: what was answered is answered.
+                        state.stage = Stage::Lingering(0);
+                        return None;
+                    }
+                    if !decoder.is_whole() {
+                        return None;
+                    }
+                    state.stage = Stage::Head(head_decoder(self.settings()), Vec::new());
+                    self.link.set_deadline(Wait::Parked, None);
+                }
+                Stage::Head(decoder, head) => {
+                    if bytes.is_empty() {
+                        return None;
+                    }
+                    if head.capacity() == 0 {
+                        *head = spares.take_bytes();
+                    }
+                    let begun = decoder.has_begun();
+                    let request = match decoder.decode(&mut bytes, head) {
+                        Ok(false) => {
+                            if !begun && decoder.has_begun() {
+                                let until = self.link.core.clock.after(self.settings().head_timeout);
+                                self.link.set_deadline(Wait::Parked, until);
+                            }
+                            return None;
+                        }
+                        Ok(true) => self.open(head, spares.take_vars()),
+                        Err(error) => refused(error, head, spares.take_vars()),
+                    };
+                    spares.give_bytes(std::mem::take(head));
+                    state.stage = Stage::Body(request);
+                }
+                Stage::Body(request) => {
+                    let gathered = gather(request, &mut bytes, self.settings());
+                    if let Err(error) = gathered {
+                        request.exchange.keep_alive = false;
+                        request.error = Some(error.into());
+                    }
+                    if !request.may_start(self.settings()) {
+                        return None;
+                    }
+                    state.pending.clear();
+                    state.pending.extend_from_slice(bytes);
+                    self.link.set_deadline(Wait::Parked, None);
+                    self.link.set_idle(false);
+                    return match std::mem::replace(&mut state.stage, Stage::Running) {
+                        Stage::Body(request) => Some(request),
+                        _ => None,
+                    };
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// A request whose head is whole.
+    fn open(&self, head: &[u8], vars: Vars) -> Request {
+        let settings = self.settings();
+        let parsed = match http::Request::parse(head, &limits(settings)) {
+            Ok(parsed) => parsed,
+            Err(error) => return refused(error, head, vars),
+        };
+        let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
+            Ok(decoder) => decoder,
+            Err(error) => return refused(error, head, vars),
+        };
+        let exchange = Exchange::from(&parsed);
+        let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
+        let environ = settings.site.environ(&parsed, self.ends(), &mut request.vars);
+        request.error = environ.and_then(|()| settings.front.apply(&mut request.vars)).err();
+        request
+    }
+
+    fn ends(&self) -> &Ends {
+        // Who cannot be asked any more has gone; it must not pass for one on a unix socket, who has no address.
+        let nobody = |_| Some((std::net::Ipv4Addr::UNSPECIFIED, 0).into());
+        self.ends.get_or_init(|| Ends {
+            peer: self.link.stream.peer_address().unwrap_or_else(nobody),
+            local: self.link.stream.local_address().unwrap_or_else(nobody),
+        })
+    }
+
+    /// What was waited for has not come in time.
+    fn expire(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        worker: &mut Worker<'_>,
+    ) -> Option<Request> {
+        let too_late = match &state.stage {
+            Stage::Head(decoder, head) if decoder.has_begun() => {
+                Some(timed_out(head, worker.spares.take_vars()))
+            }
+            Stage::Body(_) => Some(timed_out(b"", worker.spares.take_vars())),
+            _ => None,
+        };
+        match too_late {
+            Some(request) => {
+                state.stage = Stage::Running;
+                Some(request)
+            }
+            None => {
+                self.leave(state);
+                None
+            }
+        }
+    }
+
+    /// The client has ended its sending: what is not whole never will be.
+    fn end_of_input(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Option<Request> {
+        static CUT: Notice = Notice::new();
+        match &state.stage {
+            Stage::Head(decoder, _) if decoder.has_begun() => {
+                CUT.warn(format_args!("http: connection closed: {}", DecodeError::TruncatedHead));
+            }
+            // Whoever is half-closed can hear why.
+            Stage::Body(_) => {
+                let Stage::Body(mut request) = std::mem::replace(&mut state.stage, Stage::Running) else {
+                    return None;
+                };
+                let offset = request.decoder.received();
+                request.exchange.keep_alive = false;
+                request.error = Some(DecodeError::TruncatedBody { offset }.into());
+                return Some(request);
+            }
+            _ => {}
+        }
+        self.leave(state);
+        None
+    }
+
+    /// The connection waits for more.
+    fn wait(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        let core = &self.link.core;
+        let idle = matches!(&state.stage, Stage::Head(decoder, _) if !decoder.has_begun());
+        if idle && (self.link.is_evicted() || (core.is_draining() && state.served > 0)) {
+            return self.leave(state);
+        }
+        match &state.stage {
+            Stage::Lingering(_) => return self.shut(state),
+            Stage::Body(_) | Stage::Skipping(..) => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.body_timeout));
+            }
+            _ if idle && core.is_draining() => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
+            }
+            _ if idle => {
+                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.idle_timeout));
+            }
+            _ => {}
+        }
+        self.link.set_idle(idle);
+        if self.link.park(self).is_err() {
+            self.leave(state);
+        }
+    }
+
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
+        state.stage = Stage::Closed;
+        drop(state);
+        self.link.leave();
+    }
+
+    /// Closes the connection once the client has no more to say: a close with unread input would reset it, and take the
+    /// answer with it.
+    fn shut(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if self.link.stream.shutdown(Shutdown::Write).is_err() {
+            return self.leave(state);
+        }
+        state.stage = Stage::Lingering(0);
+        self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
+        self.linger(state);
+    }
+
+    fn linger(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let mut block = [0; 8192];
+        while let Stage::Lingering(dropped) = &mut state.stage
+            && *dropped < MOST_DROPPED
+            && !self.link.has_expired(Wait::Parked)
+        {
+            match self.link.receive(&mut block) {
+                Ok(Received::Some(count)) => *dropped += count,
+                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
+                _ => break,
+            }
+        }
+        self.leave(state);
+    }
+
+    /// There may be room for the end of the answer; gives the state back when the connection goes on behind it.
+    fn send_rest<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>) -> Option<MutexGuard<'s, State>> {
+        let Stage::Sending(rest, _) = &mut state.stage else { return Some(state) };
+        let result = match self.link.has_expired(Wait::Output) {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => self.link.send_now(&[IoSlice::new(rest)]).inspect(|sent| drop(rest.drain(..*sent))),
+        };
+        match result {
+            Ok(_) if rest.is_empty() => {
+                self.link.set_deadline(Wait::Output, None);
+                let _ = self.link.want_room(self, false);
+                let after = match std::mem::replace(&mut state.stage, Stage::Running) {
+                    Stage::Sending(_, after) => after,
+                    _ => After::Leave,
+                };
+                self.follow(state, after)
+            }
+            Ok(_) => {
+                let _ = self.link.park(self);
+                None
+            }
+            Err(_) => {
+                self.link.reset_on_close();
+                self.leave(state);
+                None
+            }
+        }
+    }
+
+    /// Does what follows a whole answer; gives the state back when that is another request.
+    fn follow<'s>(
+        self: &'s Arc<Self>,
+        mut state: MutexGuard<'s, State>,
+        after: After,
+    ) -> Option<MutexGuard<'s, State>> {
+        match after {
+            After::Next(decoder) => {
+                state.served = state.served.saturating_add(1);
+                state.stage = match decoder.is_whole() {
+                    true => Stage::Head(head_decoder(self.settings()), Vec::new()),
+                    false => Stage::Skipping(decoder, 0),
+                };
+                return Some(state);
+            }
+            After::Shut => self.shut(state),
+            // A close with unread input would take the answer with it: old clients send a line end behind a body.
+            After::Leave => match self.link.receive(&mut [0; 64]) {
+                Ok(Received::Some(_)) => self.shut(state),
+                _ => self.leave(state),
+            },
+        }
+        None
+    }
+
+    /// Runs the application; says whether there may be more to read at once.
+    fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> bool {
+        let Request { vars, exchange, decoder, error, gathered } = request;
+        if !decoder.is_whole() && self.link.enter_set(self).is_err() {
+            self.leave(lock(&self.state));
+            return false;
+        }
+        let raw = std::mem::take(&mut lock(&self.state).pending);
+        let progress = Progress::default();
+        progress.left.set(decoder.left());
+        progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && raw.is_empty());
+        progress.broken.set(error.is_some() && !exchange.keep_alive);
+        let (wire, buffer) = (worker.spares.take_bytes(), std::mem::take(&mut worker.buffer));
+        let outgoing = Outgoing::new(self, &progress, exchange, wire, buffer);
+        let outgoing = RefCell::new(outgoing);
+        // A whole body has nothing behind it that would be its own.
+        let (own, next) = if decoder.is_whole() { (Vec::new(), raw) } else { (raw, Vec::new()) };
+        let block = std::mem::take(&mut worker.block);
+        let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
+        let mut scratch = std::mem::take(&mut worker.scratch);
+        worker.spares.give_vars(scratch.fill(vars));
+        let handler = Handler {
+            connection: self,
+            refused: error.is_some(),
+            body: RefCell::new(body),
+            outgoing: &outgoing,
+            scratch: RefCell::new(scratch),
+        };
+        let outcome = match error {
+            Some(error) => handler.run(&refusal(error)),
+            None => handler.run(&self.link.core.app),
+        };
+        let Handler { body, scratch, .. } = handler;
+        worker.scratch = scratch.into_inner();
+        let body = body.into_inner();
+        let full = body.was_full();
+        let (decoder, left, gathered, block) = body.into_parts();
+        worker.spares.give_bytes(gathered);
+        worker.block = block;
+        worker.block.resize(BLOCK, 0);
+        let outgoing = outgoing.into_inner();
+        let keeps_alive = outgoing.keeps_alive() && !progress.broken.get();
+        let (rest, wire, buffer) = outgoing.into_rest();
+        worker.spares.give_bytes(wire);
+        worker.buffer = buffer;
+        let pending = if next.is_empty() { left } else { next };
+        let after = match outcome.end {
+            End::Answered if keeps_alive => After::Next(decoder),
+            End::Answered if decoder.is_whole() && pending.is_empty() => After::Leave,
+            End::Answered => After::Shut,
+            _ => {
+                self.link.reset_on_close();
+                self.leave(lock(&self.state));
+                return false;
+            }
+        };
+        let mut state = lock(&self.state);
+        state.pending = pending;
+        state.again |= full;
+        self.answered(state, rest, after)
+    }
+
+    /// The answer is on its way, but for `rest`; says whether there may be more to read at once.
+    fn answered<'s>(
+        self: &'s Arc<Self>,
+        mut state: MutexGuard<'s, State>,
+        rest: Vec<u8>,
+        after: After,
+    ) -> bool {
+        if !rest.is_empty() {
+            let most = self.settings().write_timeout;
+            state.stage = Stage::Sending(rest, after);
+            self.link.set_deadline(Wait::Output, self.link.core.clock.after(most));
+            if self.link.want_room(self, true).is_err() {
+                self.leave(state);
+            }
+            return false;
+        }
+        let Some(state) = self.follow(state, after) else { return false };
+        let more = state.again || !state.pending.is_empty() || self.link.core.is_draining();
+        if !more {
+            self.wait(state);
+        }
+        more
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let fields = if settings.max_pairs == 0 { usize::MAX } else { settings.max_pairs };
+    Limits { head: settings.max_head_or_none(), fields }
+}
+
+fn head_decoder(settings: &Settings) -> HeadDecoder {
+    HeadDecoder::new(limits(settings))
+}
+
+/// Drops what is here of a body; `false` when it breaks, or is too long to be dropped.
+fn skip(decoder: &mut BodyDecoder, dropped: &mut u64, bytes: &mut &[u8]) -> bool {
+    loop {
+        match decoder.decode(bytes) {
+            Ok(Some(data)) => *dropped = dropped.saturating_add(data.len() as u64),
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+        if *dropped > super::outgoing::MOST_UNREAD {
+            return false;
+        }
+    }
+}
+
+/// Takes in a small body.
+fn gather(request: &mut Request, bytes: &mut &[u8], settings: &Settings) -> Result<(), DecodeError> {
+    while !bytes.is_empty() && request.error.is_none() && request.gathered.len() <= settings.body_gather {
+        match request.decoder.decode(bytes)? {
+            Some(data) => request.gathered.extend_from_slice(data),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// A request that is answered with an error, behind which nobody knows where the next one begins.
+fn refused(error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
+    let is_head = head.starts_with(b"HEAD ");
+    vars.clear();
+    if is_head {
+        set_method(&mut vars, std::iter::once((&b"REQUEST_METHOD"[..], &b"HEAD"[..])));
+    }
+    let exchange = Exchange { is_head, ..Exchange::REFUSED };
+    let decoder = BodyDecoder::empty();
+    Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
+}
+
+fn timed_out(head: &[u8], vars: Vars) -> Request {
+    refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
+}
+
+/// The rung of the ladder that one HTTP request is.
+struct Handler<'h, 'c> {
+    connection: &'c Arc<Connection>,
+    /// The request is answered in the application's place.
+    refused: bool,
+    body: RefCell<Body<'h, 'c>>,
+    outgoing: &'h RefCell<Outgoing<'c>>,
+    scratch: RefCell<Scratch>,
+}
+
+fn attributes(settings: &Settings) -> Attributes<'static> {
+    Attributes {
+        wsgi_multiprocess: false,
+        full_duplex: settings.full_duplex,
+        http_version: "1.1",
+        ..Attributes::SIMPLE
+    }
+}
+
+impl SimpleHandler for Handler<'_, '_> {
+    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
+        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut *self.scratch.borrow_mut());
+        let gone = || {
+            let link = &self.connection.link;
+            link.enter_set(self.connection).is_err() || link.is_gone()
+        };
+        let mut answer = Answer(self.outgoing);
+        with(Streams::new(body, &mut answer, &mut io::stderr(), scratch).with_abort(Abort::new(&gone)));
+    }
+
+    fn base_env(&self) -> &Vars {
+        // They stand in the scratch memory, where they will be read.
+        static NONE: Vars = Vars::new();
+        &NONE
+    }
+
+    fn preset(&self) -> Attributes<'static> {
+        attributes(self.connection.settings())
+    }
+}
+
+impl BaseHandler for Handler<'_, '_> {
+    fn attributes(&self) -> Attributes<'_> {
+        let settings = self.connection.settings();
+        Attributes {
+            keep_variables: &settings.front.keep_variables,
+            observer: settings.observer.as_deref(),
+            ..attributes(settings)
+        }
+    }
+
+    fn send_headers(&self, _out: &mut dyn Output, head: &mut Head) -> io::Result<()> {
+        base::seal_headers(self, head)?;
+        self.outgoing.borrow_mut().start(head)
+    }
+
+    /// Large files are the system's to send, where nothing has to be added between their bytes.
+    #[cfg(target_os = "linux")]
+    fn sendfile(&self, out: &mut dyn Output, head: &mut Head, file: &mut dyn FileSource) -> io::Result<bool> {
+        let limit = file.limit();
+        let plain = file.as_file().filter(|_| !head.is_sent() && !head.is_bodyless());
+        let Some(plain) = plain else { return Ok(false) };
+        let Some(length) = length_of(plain, limit).filter(|length| *length >= LARGE) else {
+            return Ok(false);
+        };
+        if !head.headers().contains("Content-Length") {
+            head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
+        }
+        self.send_headers(out, head)?;
+        let sent = self.outgoing.borrow_mut().send_file(plain, length)?;
+        head.add_bytes_sent(sent);
+        Ok(true)
+    }
+
+    fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
+        static REFUSED: Notice = Notice::new();
+        // What a client gets wrong, it may get wrong at any pace.
+        match self.refused {
+            true => REFUSED.warn(format_args!("http: request refused: {error}")),
+            false => base::log_exception(self, environ, error),
+        }
+    }
+}
+
+/// Files from this size on are sent by the system; smaller ones leave with their head in one write.
+#[cfg(target_os = "linux")]
+const LARGE: u64 = 32 * 1024;
+
+/// What is left of a regular file, up to a limit.
+#[cfg(target_os = "linux")]
+fn length_of(file: &mut std::fs::File, limit: Option<u64>) -> Option<u64> {
+    use std::io::Seek;
+    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let left = about.len().saturating_sub(file.stream_position().ok()?);
+    Some(limit.map_or(left, |limit| left.min(limit)))
+}
+
+/// The response, as the handler sees it.
+struct Answer<'h, 'c>(&'h RefCell<Outgoing<'c>>);
+
+impl Write for Answer<'_, '_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(data)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+impl Output for Answer<'_, '_> {
+    fn set_flow(&mut self, flow: Flow) {
+        self.0.borrow_mut().set_flow(flow);
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.0.borrow_mut().rewind()
+    }
+
+    fn finish(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.0.borrow_mut().finish(outcome.end)
+    }
+}

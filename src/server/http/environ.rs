@@ -1,0 +1,187 @@
+//! From a request's head to variables.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use percent_encoding::percent_decode;
+
+use super::forwarded::{Client, TrustedProxies};
+use crate::environ::Vars;
+use crate::error::Error;
+use crate::proto::http::{Authority, Request};
+use crate::util::shown;
+
+/// SERVER_SOFTWARE.
+const SOFTWARE: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
+
+/// The two ends of a connection; `None` over a unix socket, which has no addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The client, or the proxy in front.
+    pub peer: Option<SocketAddr>,
+    /// This server.
+    pub local: Option<SocketAddr>,
+}
+
+/// What a server is told about its place on the web.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Site {
+    /// SERVER_NAME, whatever clients put into Host.
+    pub server_name: Option<ServerName>,
+    /// The proxies whose word counts about who the client is, and whether it used https.
+    pub trusted: TrustedProxies,
+}
+
+impl Site {
+    /// Adds a request's variables to `vars`, which is empty.
+    ///
+    /// | variable | from |
+    /// |---|---|
+    /// | GATEWAY_INTERFACE, SERVER_SOFTWARE | this crate |
+    /// | SERVER_NAME | [`server_name`](Self::server_name), else the target's or Host's name, else the local address, else `localhost` |
+    /// | SERVER_PORT | the local port; for what a trusted proxy forwards, and over a unix socket, X-Forwarded-Port, else the port in Host, else the scheme's own |
+    /// | SERVER_ADDR | the local address |
+    /// | SERVER_PROTOCOL, REQUEST_METHOD | the request line |
+    /// | REQUEST_URI | the target as it was sent |
+    /// | REQUEST_SCHEME, and HTTPS=on | what a trusted proxy says, else `http` |
+    /// | SCRIPT_NAME | empty |
+    /// | PATH_INFO | the target's path, decoded; empty for `*` |
+    /// | QUERY_STRING | the target's query as it was sent; empty without one |
+    /// | REMOTE_ADDR, REMOTE_PORT | the peer, or the client that a trusted proxy names |
+    /// | CONTENT_TYPE, CONTENT_LENGTH | their fields, when sent |
+    /// | HTTP_* | the other fields; HTTP_HOST is the target's authority, if it has one |
+    ///
+    /// Not all fields are passed on: see [`Request::variables`].
+    ///
+    /// # Errors
+    /// Status 400 where a trusted proxy passes on two stories about its client.
+    ///
+    /// ```
+    /// use gatewright::environ::Vars;
+    /// use gatewright::proto::http::{Limits, Request};
+    /// use gatewright::server::http::{Ends, Site};
+    ///
+    /// let head = b"GET /caf%C3%A9?q=1 HTTP/1.1\r\nHost: example.com:8000\r\nX-A: 1\r\nX_A: 2\r\n\r\n";
+    /// let request = Request::parse(head, &Limits::default())?;
+    /// let ends = Ends { peer: "192.0.2.7:4000".parse().ok(), local: "192.0.2.1:8000".parse().ok() };
+    /// let mut vars = Vars::new();
+    /// Site::default().environ(&request, &ends, &mut vars)?;
+    /// assert_eq!(vars.get("PATH_INFO"), Some("/café".as_bytes()));
+    /// assert_eq!(vars.get("SERVER_NAME"), Some(&b"example.com"[..]));
+    /// assert_eq!(vars.get("HTTP_X_A"), Some(&b"1"[..]));
+    /// # Ok::<(), gatewright::error::BoxError>(())
+    /// ```
+    pub fn environ(&self, request: &Request<'_>, ends: &Ends, vars: &mut Vars) -> Result<(), Error> {
+        let client = self.trusted.client(request, ends)?;
+        vars.set("GATEWAY_INTERFACE", "CGI/1.1");
+        vars.set("SERVER_SOFTWARE", SOFTWARE);
+        vars.set("SERVER_NAME", self.name(request, ends));
+        let mut room = [0; 64];
+        vars.set("SERVER_PORT", shown(&mut room, port(request, ends, &client)));
+        if let Some(local) = ends.local {
+            vars.set("SERVER_ADDR", shown(&mut room, bare(local.ip())));
+        }
+        vars.set("SERVER_PROTOCOL", request.version.as_str());
+        vars.set("REQUEST_METHOD", request.method);
+        vars.set("REQUEST_URI", request.uri);
+        vars.set("REQUEST_SCHEME", if client.https { "https" } else { "http" });
+        if client.https {
+            vars.set("HTTPS", "on");
+        }
+        vars.set("SCRIPT_NAME", "");
+        vars.set("PATH_INFO", Cow::<[u8]>::from(percent_decode(request.target.path())));
+        vars.set("QUERY_STRING", request.target.query().unwrap_or_default());
+        if let Some(address) = client.address {
+            vars.set("REMOTE_ADDR", shown(&mut room, bare(address)));
+        }
+        if let Some(port) = client.port {
+            vars.set("REMOTE_PORT", shown(&mut room, port));
+        }
+        request.variables(vars)
+    }
+
+    fn name<'a>(&'a self, request: &Request<'a>, ends: &Ends) -> Cow<'a, [u8]> {
+        if let Some(name) = &self.server_name {
+            return Cow::Borrowed(name.0.as_bytes());
+        }
+        if let Some(asked) = request.authority().filter(|authority| !authority.host.is_empty()) {
+            return Cow::Borrowed(name_of(&asked));
+        }
+        match ends.local.map(|local| local.ip().to_canonical()) {
+            Some(IpAddr::V6(address)) => Cow::Owned(format!("[{address}]").into_bytes()),
+            Some(address) => Cow::Owned(address.to_string().into_bytes()),
+            None => Cow::Borrowed(b"localhost"),
+        }
+    }
+}
+
+/// The host with the brackets of an IPv6 address, as URLs are made of SERVER_NAME.
+fn name_of<'h>(authority: &Authority<'h>) -> &'h [u8] {
+    let brackets = if authority.whole.starts_with(b"[") { 2 } else { 0 };
+    authority.whole.get(..authority.host.len() + brackets).unwrap_or(authority.host)
+}
+
+fn port(request: &Request<'_>, ends: &Ends, client: &Client) -> u16 {
+    match ends.local {
+        Some(local) if !client.forwarded => local.port(),
+        _ => {
+            let asked = request.authority().and_then(|authority| authority.port);
+            client.asked_port.or(asked).unwrap_or(if client.https { 443 } else { 80 })
+        }
+    }
+}
+
+/// An address without brackets and zone; one of IPv4 mapped into IPv6 as what it is.
+fn bare(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// A server's own name: a host without a port.
+///
+/// ```
+/// use gatewright::server::http::ServerName;
+///
+/// assert!("example.com".parse::<ServerName>().is_ok());
+/// assert!("[::1]".parse::<ServerName>().is_ok());
+/// assert!("example.com:80".parse::<ServerName>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(String);
+
+impl ServerName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = SiteError;
+
+    fn from_str(text: &str) -> Result<Self, SiteError> {
+        match Authority::parse(text.as_bytes()) {
+            Some(authority) if !authority.host.is_empty() && name_of(&authority) == text.as_bytes() => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(SiteError("it is a host without a port, such as example.com or [::1]".to_owned())),
+        }
+    }
+}
+
+/// A setting that is none, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteError(pub(super) String);
+
+impl fmt::Display for SiteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SiteError {}
+
+#[cfg(test)]
+mod tests;

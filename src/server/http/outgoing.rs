@@ -1,0 +1,271 @@
+//! A response on its way out: gathered, framed once its length is known or may not be known, sent in large pieces.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::connection::Connection;
+use crate::handlers::{End, Flow, Head};
+use crate::proto::http::{BodyEncoder, CONTINUE, ChunkHead, Exchange, HeadEncoder, ResponseHead};
+use crate::util::format_date_time;
+
+/// Output leaves when it has grown so large.
+const GATHER: usize = 64 * 1024;
+/// What the buffer may keep between requests.
+const KEPT: usize = 2 * GATHER;
+/// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
+const MOST_REST: usize = 64 * 1024;
+/// An unread body that is longer is not read only to keep the connection.
+pub(super) const MOST_UNREAD: u64 = 1 << 20;
+
+/// How much of the request's body has come, as far as the answer has to know.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What is still to come: 0 when it is whole, `None` when nobody knows.
+    pub(super) left: Cell<Option<u64>>,
+    /// The client holds the body back until it hears `100 Continue`.
+    pub(super) held_back: Cell<bool>,
+    /// It broke: where the next request begins is unknown.
+    pub(super) broken: Cell<bool>,
+}
+
+impl Progress {
+    /// Whether the next request can be found behind the body.
+    pub(super) fn lets_live(&self) -> bool {
+        let short = self.left.get().is_none_or(|left| left <= MOST_UNREAD);
+        short && !self.held_back.get() && !self.broken.get()
+    }
+}
+
+pub(super) struct Outgoing<'c> {
+    connection: &'c Arc<Connection>,
+    progress: &'c Progress,
+    exchange: Exchange,
+    /// The head, whose end is not written yet.
+    head: Option<HeadEncoder>,
+    encoder: Option<BodyEncoder>,
+    /// The body so far, not framed.
+    body: Vec<u8>,
+    /// Framed bytes that have not left.
+    wire: Vec<u8>,
+    /// The end of the answer, where there was no room for it.
+    rest: Vec<u8>,
+    /// Whether some of the answer has left.
+    left: bool,
+    flow: Flow,
+    broken: Option<io::ErrorKind>,
+}
+
+impl<'c> Outgoing<'c> {
+    pub(super) fn new(
+        connection: &'c Arc<Connection>,
+        progress: &'c Progress,
+        exchange: Exchange,
+        mut wire: Vec<u8>,
+        mut body: Vec<u8>,
+    ) -> Self {
+        wire.clear();
+        body.clear();
+        Self {
+            connection,
+            progress,
+            exchange,
+            head: None,
+            encoder: None,
+            body,
+            wire,
+            rest: Vec::new(),
+            left: false,
+            flow: Flow::default(),
+            broken: None,
+        }
+    }
+
+    /// The answer's head is complete, and leaves with the first of its body.
+    pub(super) fn start(&mut self, head: &Head) -> io::Result<()> {
+        let begun = with_date(|date| {
+            let (status, headers) = (head.status(), head.headers());
+            let head = ResponseHead { status, headers, date, server: Some(SERVER), length: None };
+            head.begin(&mut self.wire)
+        });
+        self.head = Some(begun.map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    pub(super) fn set_flow(&mut self, flow: Flow) {
+        self.flow = flow;
+    }
+
+    /// Forgets the answer, if none of it has left.
+    pub(super) fn rewind(&mut self) -> bool {
+        if self.left {
+            return false;
+        }
+        (self.head, self.encoder) = (None, None);
+        self.body.clear();
+        self.wire.clear();
+        true
+    }
+
+    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        if self.body.len() + data.len() <= GATHER {
+            self.body.extend_from_slice(data);
+            return Ok(());
+        }
+        let result = self.send_piece(data);
+        self.noting(result)
+    }
+
+    /// Sends all that has gathered.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.check()?;
+        let result = self.send_piece(&[]);
+        self.noting(result)
+    }
+
+    /// The application is about to wait for more of the body.
+    pub(super) fn before_waiting(&mut self) -> io::Result<()> {
+        if self.progress.held_back.replace(false) && !self.left {
+            self.check()?;
+            let link = &self.connection.link;
+            let sent = link.send_all(self.connection, &mut [IoSlice::new(CONTINUE)]);
+            self.noting(sent)?;
+        }
+        let waits = self.flow == Flow::Duplex && (self.head.is_some() || !self.body.is_empty());
+        if waits { self.flush() } else { Ok(()) }
+    }
+
+    /// Has the system send a file of which `length` bytes are the body, as the head says; tells how many were sent.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_file(&mut self, file: &std::fs::File, length: u64) -> io::Result<u64> {
+        self.check()?;
+        let result = self.send_piece(&[]).and_then(|()| {
+            let Some(encoder) = &mut self.encoder else { return Ok(0) };
+            let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
+            let sent = self.connection.link.send_file(self.connection, file, wanted)?;
+            match sent == wanted {
+                true => Ok(sent),
+                false => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
+            }
+        });
+        self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
+        result
+    }
+
+    /// Ends the answer; what there was no room for is left as [`into_rest`](Self::into_rest).
+    pub(super) fn finish(&mut self, end: End) -> io::Result<()> {
+        if end != End::Answered {
+            return Ok(());
+        }
+        self.check()?;
+        let result = self.send_end();
+        self.noting(result)
+    }
+
+    /// Whether the connection may go on behind the answer.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.broken.is_none() && self.encoder.as_ref().is_some_and(BodyEncoder::keep_alive)
+    }
+
+    /// The end of the answer that waits for room, and the two pieces of memory to use again.
+    pub(super) fn into_rest(mut self) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        self.body.clear();
+        self.body.shrink_to(KEPT);
+        (self.rest, self.wire, self.body)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.broken.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn noting(&mut self, result: io::Result<()>) -> io::Result<()> {
+        self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
+        result
+    }
+
+    /// Ends the head, if that was not done; `length` is the body's, where all of it is here.
+    fn frame_head(&mut self, length: Option<u64>) {
+        let Some(head) = self.head.take() else { return };
+        let keep_alive =
+            self.exchange.keep_alive && self.progress.lets_live() && !self.connection.link.core.is_draining();
+        let exchange = Exchange { keep_alive, ..self.exchange };
+        // Of what is not sent nobody knows the length.
+        let length = length.filter(|_| !exchange.is_head && !head.is_bodyless());
+        self.encoder = Some(head.frame(&exchange, length, &mut self.wire));
+    }
+
+    /// Sends what has gathered and `data`, which may be large, from where it is.
+    fn send_piece(&mut self, data: &[u8]) -> io::Result<()> {
+        self.frame_head(None);
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let gathered = encoder.take(self.body.len());
+        let taken = encoder.take(data.len());
+        let (gathered, data) =
+            (self.body.get(..gathered).unwrap_or_default(), data.get(..taken).unwrap_or_default());
+        let length = gathered.len() + data.len();
+        let chunk = (encoder.is_chunked() && length > 0).then(|| ChunkHead::new(length));
+        let before = chunk.as_ref().map_or(&b""[..], ChunkHead::as_bytes);
+        let behind = if chunk.is_some() { &b"\r\n"[..] } else { b"" };
+        let pieces = [&self.rest[..], &self.wire, before, gathered, data, behind];
+        let result = self.connection.link.send_all(self.connection, &mut pieces.map(IoSlice::new));
+        self.left = true;
+        self.connection.link.note_output();
+        self.rest.clear();
+        self.wire.clear();
+        self.body.clear();
+        result
+    }
+
+    /// Sends the end in one go with what has gathered; nobody waits for room for it.
+    fn send_end(&mut self) -> io::Result<()> {
+        self.frame_head(Some(self.body.len() as u64));
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let chunk = (encoder.is_chunked() && !self.body.is_empty()).then(|| ChunkHead::new(self.body.len()));
+        let taken = encoder.take(self.body.len());
+        let mut end = Vec::new();
+        if chunk.is_some() {
+            end.extend_from_slice(b"\r\n");
+        }
+        encoder.end(&mut end).map_err(io::Error::other)?;
+        let before = chunk.as_ref().map_or(&b""[..], ChunkHead::as_bytes);
+        let body = self.body.get(..taken).unwrap_or_default();
+        let pieces = [&self.wire[..], before, body, &end];
+        self.left = true;
+        let link = &self.connection.link;
+        if pieces.iter().any(|piece| !piece.is_empty()) {
+            let mut sent = link.send_now(&pieces.map(IoSlice::new))?;
+            for piece in pieces {
+                let (gone, left) = piece.split_at_checked(sent).unwrap_or((piece, &[]));
+                sent -= gone.len();
+                self.rest.extend_from_slice(left);
+            }
+        }
+        if self.rest.len() > MOST_REST {
+            link.send_all(self.connection, &mut [IoSlice::new(&self.rest)])?;
+            self.rest.clear();
+        }
+        link.note_output();
+        self.wire.clear();
+        self.body.clear();
+        Ok(())
+    }
+}
+
+/// The Server header. Which version it is concerns nobody outside.
+const SERVER: &str = "gatewright";
+
+/// Lends the time as the Date header has it, which is put together once a second.
+fn with_date<T>(with: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(second, date)| {
+        if *second != now || date.is_empty() {
+            (*second, *date) = (now, format_date_time(now as f64));
+        }
+        with(date)
+    })
+}

@@ -137,4 +137,7 @@ pub(super) struct Place {
     /// Error text cannot go to the web server, or shall not.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs write any"))]
     pub(super) own_log: bool,
+    /// There is no web server in front.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
+    pub(super) origin: bool,
 }

@@ -2,9 +2,15 @@
 //! input in `fuzz/corpus` and `fuzz/crashes`, by the ordinary tests (`tests/it/fuzz.rs`).
 
 use std::fmt::Debug;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use gatewright::apps::Dir;
 use gatewright::environ::front::{Front, FrontSettings, ScriptName};
 use gatewright::environ::{Collector, Known, MAX_CONTENT_LENGTH, Vars, content_length, sanitise};
+use gatewright::handlers::{BaseCgi, BaseHandler, End};
 use gatewright::headers::Headers;
 use gatewright::proto::{cgi, fcgi, http, scgi};
 use gatewright::util::{guess_scheme, python_repr, shift_path_info};
@@ -27,6 +33,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("variables", variables),
     ("front", front),
     ("headers", headers),
+    ("dir", dir),
 ];
 
 /// How many requests a connection may have in these tests.
@@ -513,6 +520,82 @@ pub fn headers(data: &[u8]) {
 
 fn split_lines(text: &[u8]) -> Vec<&[u8]> {
     text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect()
+}
+
+/// Removes what the targets have left in the folder for temporary files.
+pub fn clean_up() {
+    let _ = fs::remove_dir_all(folder());
+}
+
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("gatewright-fuzz-{}", std::process::id()))
+}
+
+/// A folder with files of all kinds, and a secret beside it.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        clean_up();
+        let top = folder();
+        let root = top.join("root");
+        let files: [(&str, &[u8]); 6] = [
+            ("index.html", b"<p>index"),
+            ("a.txt", b"abcdefghijklmnopqrstuvwxyz"),
+            ("a.txt.gz", b"packed"),
+            ("empty", b""),
+            (".hidden", b"SECRET"),
+            ("sub/caf\u{e9} x.bin", b"\x00\x01\x02"),
+        ];
+        fs::create_dir_all(root.join("sub")).expect("a folder for temporary files");
+        for (name, content) in files {
+            fs::write(root.join(name), content).expect("a folder that can be written");
+        }
+        fs::write(top.join("secret"), b"SECRET").expect("a folder that can be written");
+        for (name, target) in [("out", "../secret"), ("up", ".."), ("in", "a.txt"), ("loop", "loop")] {
+            symlink(target, root.join(name)).expect("a folder that can be written");
+        }
+        Self(root)
+    }
+}
+
+/// Files of a folder: whatever is asked, nothing is served from outside or hidden, and the answer is well formed.
+pub fn dir(data: &[u8]) {
+    static FILES: LazyLock<Files> = LazyLock::new(Files::new);
+    let root: &Path = &FILES.0;
+    let Some(vars) = collect(data) else { return };
+    let head_only = vars.get("REQUEST_METHOD") == Some(b"HEAD");
+    for listing in [false, true] {
+        let dir = Dir::new(root).expect("the folder").listing(listing);
+        let handler = BaseCgi::new(&b""[..], Vec::new(), Vec::new(), vars.clone());
+        let outcome = handler.run(&dir);
+        let (_, answer, _) = handler.into_streams();
+        assert!(!contains(&answer, b"SECRET"), "{}", answer.escape_ascii());
+        assert_eq!(outcome.end, End::Answered, "{}", answer.escape_ascii());
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let (head, body) = (&answer[..end], &answer[end + 4..]);
+        let lines: Vec<&[u8]> = split_lines(head);
+        let status = lines[0].strip_prefix(b"Status: ").expect("a status");
+        assert!(!status.starts_with(b"5") || status.starts_with(b"501"), "{}", status.escape_ascii());
+        let field = |name: &[u8]| lines.iter().find_map(|line| line.strip_prefix(name));
+        if let Some(length) = field(b"Content-Length: ") {
+            let bodiless = head_only || status.starts_with(b"304");
+            let length: usize = std::str::from_utf8(length).expect("digits").parse().expect("a number");
+            assert!(body.len() == if bodiless { 0 } else { length }, "{}", answer.escape_ascii());
+        }
+        if let (true, Some(range)) = (status.starts_with(b"206"), field(b"Content-Range: bytes ")) {
+            assert!(
+                head_only || contains(b"abcdefghijklmnopqrstuvwxyz<p>index\0\x01\x02packed", body),
+                "{range:?}"
+            );
+        }
+        // 64 parts at most, each with a head of its own, and a page that names what was asked for.
+        assert!(answer.len() <= 64 * 300 + 4000 + 12 * data.len(), "{} bytes", answer.len());
+    }
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || all.windows(part.len()).any(|window| window == part)
 }
 
 /// Runs it on `data` in one piece, byte by byte, in pieces of some sizes, and cut in two: at each byte of what is short,

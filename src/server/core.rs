@@ -259,7 +259,7 @@ impl Core {
     }
 
     /// Has a worker look at a connection, whatever happens on it.
-    fn visit(&self, session: &dyn Session) {
+    pub(super) fn visit(&self, session: &dyn Session) {
         if let Some(token) = session.link().token() {
             self.push(Job::Turn(Event { token, ..Event::default() }));
         }

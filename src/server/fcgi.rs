@@ -35,6 +35,9 @@ use crate::notice::Notice;
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
 
+/// Blocks that are read from one connection before others have their turn.
+const AT_ONCE: usize = 16;
+
 /// Unread input that is dropped before a connection is closed.
 const MOST_DROPPED: usize = 16 << 20;
 
@@ -152,8 +155,9 @@ impl Connection {
             return false;
         }
         let to_the_end = event.ended || intake.more;
+        let mut blocks = 0..AT_ONCE;
         while !intake.deaf {
-            intake.more = intake.is_full();
+            intake.more = intake.is_full() || intake.is_ending() || blocks.next().is_none();
             if intake.more {
                 break;
             }
@@ -188,7 +192,13 @@ impl Connection {
         // A new connection whose only request is whole need not be registered: most are closed after it.
         let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
         let park = !alone || self.link.is_in_set();
-        self.settle(intake, park) && asked
+        let goes_on = intake.more && !intake.is_full() && !intake.is_ending();
+        let open = self.settle(intake, park);
+        if open && goes_on && ready.is_empty() {
+            // Others have their turn first: a peer that never stops sending shall not keep a worker.
+            self.link.core.visit(&**self);
+        }
+        open && asked
     }
 
     /// Decides about the connection after something has changed: it is closed, or it waits. `true` when it stays open.

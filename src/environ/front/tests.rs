@@ -190,6 +190,7 @@ fn apache_renames_authentication_at_an_internal_redirect() {
         ("SERVER_SOFTWARE", "Apache/2.4.71"),
         ("SCRIPT_NAME", "/a"),
         ("PATH_INFO", "/b"),
+        ("QUERY_STRING", ""),
     ];
     for front in Front::ALL.into_iter().filter(|front| *front != Front::Apache) {
         assert_untouched(|vars| front.repair(vars), with_software);
@@ -279,6 +280,17 @@ fn caddy_leaves_path_info_out_of_document_uri() {
 }
 
 #[test]
+fn haproxy_leaves_an_empty_query_out() {
+    let sent = [("SERVER_SOFTWARE", "HAProxy 2.6.12"), ("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x")];
+    let with = |query| [sent[0], sent[1], sent[2], ("QUERY_STRING", query)];
+    for front in [Front::Auto, Front::Haproxy] {
+        assert_repaired(|vars| front.repair(vars), sent, with(""));
+        assert_untouched(|vars| front.repair(vars), with("q"));
+    }
+    assert_untouched(|vars| Front::Nginx.repair(vars), sent);
+}
+
+#[test]
 fn a_script_name_never_ends_in_a_slash() {
     for (script, path, meant_script, meant_path) in [
         ("/app/", "", "/app", "/"),
@@ -291,8 +303,8 @@ fn a_script_name_never_ends_in_a_slash() {
         for front in Front::ALL.into_iter().filter(|front| *front != Front::None) {
             assert_repaired(
                 |vars| front.repair(vars),
-                [("SCRIPT_NAME", script), ("PATH_INFO", path)],
-                [("SCRIPT_NAME", meant_script), ("PATH_INFO", meant_path)],
+                [("SCRIPT_NAME", script), ("PATH_INFO", path), ("QUERY_STRING", "")],
+                [("SCRIPT_NAME", meant_script), ("PATH_INFO", meant_path), ("QUERY_STRING", "")],
             );
         }
     }

@@ -401,6 +401,11 @@ impl Intake {
         !self.multiplexed && self.heads.is_empty() && waits >= KEPT as u64
     }
 
+    /// Whether nothing but the end is to come: what the peer still sends is for nobody.
+    pub(super) fn is_ending(&self) -> bool {
+        self.closing && self.feeds.is_empty()
+    }
+
     /// Whether a byte of the next request, or of any record, is here.
     fn has_begun(&self) -> bool {
         !self.heads.is_empty() || !self.is_between_records()

@@ -284,7 +284,7 @@ pub(crate) fn many_requests_at_once(front: Front) {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number of requests"))
     };
     let all: usize = from_environment("GATEWRIGHT_TEST_REQUESTS", 100);
-    let at_once = from_environment("GATEWRIGHT_TEST_AT_ONCE", all);
+    let at_once = from_environment("GATEWRIGHT_TEST_AT_ONCE", all).min(front.most_at_once());
     let site = front.start();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

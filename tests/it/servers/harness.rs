@@ -242,13 +242,15 @@ pub(crate) fn processes(program: &Path) -> Vec<Pid> {
     all.filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))).collect()
 }
 
-/// A loopback port that nobody listens on, below those that the system gives to outgoing connections, and never the
-/// same one twice.
+/// A loopback port that nobody listens on, below those that the system gives to outgoing connections, and no test's that
+/// runs at the same time.
 pub(crate) fn free_port() -> u16 {
+    /// More than one run of all tests takes; runs of other processes have others.
+    const PORTS: u16 = 1600;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 12_000 + u16::try_from(std::process::id() % 160).expect("less than 160") * 120;
+    let base = 11_000 + u16::try_from(std::process::id() % 13).expect("less than 13") * PORTS;
     loop {
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }

@@ -214,8 +214,10 @@ fn the_recipes_of_the_readme_serve_the_demo() {
         let folder = Folder::new();
         folder.mkdir_for_all("sockets");
         let socket = Socket::Unix(folder.path("sockets/app"));
-        let mut directives =
-            recipe(name).replace("/run/gatewright.sock", &folder.path("sockets/app").display().to_string());
+        let (text, ours) = (recipe(name), folder.path("sockets/app").display().to_string());
+        let place = if gateway.is_some() { "/run/gatewright.sock" } else { "/run/lighttpd/gatewright.sock" };
+        let mut directives = text.replace(place, &ours);
+        assert_ne!(directives, text);
         let _gateway = gateway.map(|(_, program_name)| {
             let mut process = Process::start(&folder, "gateway", &program(program_name), |command| {
                 command.args(["--front", "lighttpd", "--socket", &socket.address(), "demo"]);

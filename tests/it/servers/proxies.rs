@@ -135,6 +135,21 @@ fn path_info_is_decoded_and_begins_with_one_slash() {
     }
 }
 
+/// As of programs, Apache believes no length of an answer without `ap_trust_cgilike_cl`.
+#[test]
+fn lengths_are_passed_on_when_apache_is_told_to() {
+    for (link, trust, length) in [
+        (FCGI, TRUST, Some("100000")),
+        (FCGI, "", None),
+        (Link::new(Protocol::Scgi, Over::Tcp), TRUST, Some("100000")),
+        (Link::new(Protocol::Scgi, Over::Tcp), "", None),
+    ] {
+        let site = site(link, &FLAGS, |target| format!("ProxyPass /app {target}/\n{trust}"));
+        let head = site.request("HEAD", "/big?bytes=100000").send(site.port).expect(200);
+        assert_eq!(head.header("content-length"), length, "{link:?} {trust}");
+    }
+}
+
 /// Credentials reach a gateway with `CGIPassAuth On` only.
 #[test]
 fn credentials_are_passed_on_when_apache_is_told_to() {

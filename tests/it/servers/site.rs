@@ -168,6 +168,15 @@ impl Front {
         matches!(self, Front::Lighttpd(link) if !link.streamed)
     }
 
+    /// How many requests at once it stands: HAProxy 2.6 now and then keeps answers back for ever that it has read, when many
+    /// large ones share a connection.
+    pub(crate) fn most_at_once(self) -> usize {
+        match self {
+            Front::Haproxy(link) if link.shared => 4,
+            _ => usize::MAX,
+        }
+    }
+
     /// Whether it refuses bytes of a path and query that should have been `%XX`.
     pub(crate) fn refuses_raw_bytes(self) -> bool {
         matches!(self, Front::Haproxy(_)) || self.is_http()

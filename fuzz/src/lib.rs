@@ -19,7 +19,7 @@ use gatewright::util::{guess_scheme, python_repr, shift_path_info};
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their folders and of their programs in `fuzz_targets`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("fcgi_decoder", fcgi_decoder),
     ("fcgi_response", fcgi_response),
     ("fcgi_pairs", fcgi_pairs),

@@ -222,9 +222,6 @@ fn most_connections() -> usize {
     limit.saturating_sub(OTHERS).clamp(1, MOST)
 }
 
-/// How long a connection is read from and dropped before it is closed.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// How long a new connection has for its first byte when the server ends.
 const FIRST: Duration = Duration::from_millis(500);
 

@@ -12,18 +12,19 @@ use gatewright::environ::front::{Front, FrontSettings, ScriptName};
 use gatewright::environ::{Collector, Known, MAX_CONTENT_LENGTH, Vars, content_length, sanitise};
 use gatewright::handlers::{BaseCgi, BaseHandler, End};
 use gatewright::headers::Headers;
-use gatewright::proto::{fcgi, http, scgi};
+use gatewright::proto::{cgi, fcgi, http, scgi};
 use gatewright::util::{guess_scheme, python_repr, shift_path_info};
 
 /// A target: panics where something does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their folders and of their programs in `fuzz_targets`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("fcgi_decoder", fcgi_decoder),
     ("fcgi_response", fcgi_response),
     ("fcgi_pairs", fcgi_pairs),
     ("fcgi_values", fcgi_values),
+    ("cgi_answer", cgi_answer),
     ("scgi_head", scgi_head),
     ("scgi_pairs", scgi_pairs),
     ("http_requests", http_requests),
@@ -191,6 +192,34 @@ pub fn fcgi_values(data: &[u8]) {
         Ok(event) => panic!("{event:?}"),
         Err(_) => assert!(!whole),
     }
+}
+
+/// A CGI program's answer: the same in any slicing, within its limits, and nothing in it that could be another header.
+pub fn cgi_answer(data: &[u8]) {
+    let limits = cgi::Limits { bytes: 2000, fields: 20 };
+    in_any_slicing(data, |slices| {
+        let mut decoder = cgi::Decoder::new(limits);
+        let mut document = Vec::new();
+        for mut input in slices {
+            match decoder.decode(&mut input) {
+                Ok(true) => document.extend_from_slice(input),
+                Ok(false) => assert!(input.is_empty(), "input left over"),
+                Err(error) => {
+                    assert_eq!(decoder.decode(&mut &b"A: b\n\n"[..]), Err(error.clone()), "an error lasts");
+                    return Err(error);
+                }
+            }
+        }
+        let head = decoder.finish()?;
+        assert!(data.ends_with(&document) && data.len() - document.len() <= limits.bytes);
+        assert!(head.headers.check().is_ok() && head.headers.len() <= limits.fields);
+        assert!(head.headers.get_all("Status").next().is_none());
+        let code = std::str::from_utf8(&head.status[..3]).expect("digits").parse::<u16>().expect("digits");
+        assert!((200..=999).contains(&code) && head.status[3] == b' ' && !head.status.contains(&b'\n'));
+        let wire = head.headers.to_bytes();
+        assert_eq!(wire.split(|byte| *byte == b'\n').count(), head.headers.len() + 2, "one line each");
+        Ok((head.kind, head.status, wire, head.length, document))
+    });
 }
 
 /// An SCGI request: the same head and body in any slicing, within the limit.

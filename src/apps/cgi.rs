@@ -143,6 +143,12 @@ impl CgiPrograms {
     /// Runs the program for a request.
     fn run<'r>(&self, environ: &mut Environ<'_>, respond: Responder<'r>) -> AppResult<Next<'r>> {
         let choice = self.source.choose(&mut environ.vars, &self.settings)?;
+        if self.settings.origin_server {
+            environ.vars.set_default("REDIRECT_STATUS", "200");
+            if let Some(folder) = self.source.folder() {
+                environ.vars.set_default("DOCUMENT_ROOT", folder.as_os_str().as_encoded_bytes());
+            }
+        }
         variables::complete(&mut environ.vars, choice.interpreter.is_some());
         let body = self.shared.spool.prepare(environ, self.settings.stream_body)?;
         let name = choice.path.to_bytes();
@@ -227,12 +233,14 @@ impl CgiPrograms {
 impl Application for CgiPrograms {
     fn call(&self, environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
         let mut respond = respond;
+        let mount = if self.settings.mounted { environ.script_name().to_vec() } else { Vec::new() };
         for _ in 0..=REDIRECTS {
             match self.run(environ, respond)? {
                 Next::Answered => return Ok(()),
+                Next::Again(path, again) if redirect(environ, &mount, &path) => respond = again,
+                // What is not below these programs' mount is another application's.
                 Next::Again(path, again) => {
-                    redirect(environ, &path);
-                    respond = again;
+                    return again.start("302 Found", [("Location", path)])?.send("");
                 }
             }
         }
@@ -247,11 +255,17 @@ impl Drop for Shared {
     }
 }
 
-/// Makes the request one for another path (RFC 3875, section 6.2.2).
-fn redirect(environ: &mut Environ<'_>, location: &[u8]) {
+/// Makes the request one for another path (RFC 3875, section 6.2.2); `false`, and nothing changed, where that is not below
+/// the mount.
+fn redirect(environ: &mut Environ<'_>, mount: &[u8], location: &[u8]) -> bool {
     let (path, query) = match memchr::memchr(b'?', location).and_then(|at| location.split_at_checked(at)) {
         Some((path, query)) => (path, query.get(1..).unwrap_or_default()),
         None => (location, &[][..]),
+    };
+    let path: Vec<u8> = percent_decode(path).collect();
+    let Some(below) = path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    else {
+        return false;
     };
     let vars = &mut environ.vars;
     let before = [vars.known(Known::ScriptName), vars.known(Known::PathInfo)].map(Option::unwrap_or_default);
@@ -261,8 +275,8 @@ fn redirect(environ: &mut Environ<'_>, location: &[u8]) {
     vars.set("REDIRECT_URL", before);
     vars.set("REDIRECT_QUERY_STRING", query_before);
     vars.set("QUERY_STRING", query);
-    vars.set("SCRIPT_NAME", "");
-    vars.set("PATH_INFO", percent_decode(path).collect::<Vec<u8>>());
+    vars.set("SCRIPT_NAME", mount);
+    vars.set("PATH_INFO", below);
     if vars.known(Known::RequestMethod) != Some(b"HEAD") {
         vars.set("REQUEST_METHOD", "GET");
     }
@@ -273,6 +287,7 @@ fn redirect(environ: &mut Environ<'_>, location: &[u8]) {
     }
     environ.input.abandon();
     environ.input = Input::Empty;
+    true
 }
 
 /// Too many programs run.

@@ -60,6 +60,7 @@ pub(super) struct Opened {
 
 impl Opened {
     /// An application that needs nothing of that.
+    #[cfg(unix)]
     pub(super) fn new(app: Arc<dyn Application>) -> Self {
         Self {
             app,
@@ -134,5 +135,9 @@ pub(super) struct Place {
     /// SCRIPT_NAME says where the application is mounted, and no more.
     pub(super) mounted: bool,
     /// Error text cannot go to the web server, or shall not.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs write any"))]
     pub(super) own_log: bool,
+    /// There is no web server in front.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
+    pub(super) origin: bool,
 }

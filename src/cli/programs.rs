@@ -38,7 +38,7 @@ pub(super) struct ProgramFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     spool_max: Option<u64>,
     /// What follows a Location that is a path and nothing else: the client goes there, the web server is told, or
-    /// these programs answer [default: client]
+    /// these programs answer [default: client; own under http-gateway]
     #[arg(long, value_name = "WHO")]
     local_redirect: Option<LocalRedirectBy>,
     /// The folder whose files programs may send by the header X-Sendfile, which is passed on otherwise
@@ -113,6 +113,7 @@ impl ProgramFlags {
         let bytes = self.max_answer_head.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         ProgramSettings {
             follow_links: self.follow_links,
+            origin_server: place.origin,
             interpreters: self.interpreter,
             mounted: place.mounted,
             query_arguments: self.query_arguments,
@@ -124,6 +125,7 @@ impl ProgramFlags {
             spool_max: self.spool_max.unwrap_or(usual.spool_max),
             stderr: if place.own_log { Stderr::Log } else { Stderr::Web },
             local_redirect: match self.local_redirect {
+                None if place.origin => LocalRedirect::Own,
                 None | Some(LocalRedirectBy::Client) => LocalRedirect::Client,
                 Some(LocalRedirectBy::Pass) => LocalRedirect::Pass,
                 Some(LocalRedirectBy::Own) => LocalRedirect::Own,

@@ -122,7 +122,7 @@ impl Sockets {
     /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
     pub(super) fn place(&self, protocol: Protocol) -> Place {
         let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
-        Place { mounted: self.front.is_mounted(), own_log }
+        Place { mounted: self.front.is_mounted(), own_log, origin: protocol == Protocol::Http }
     }
 }
 

@@ -23,7 +23,7 @@ use self::outgoing::Outgoing;
 use super::core::{Job, Session, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{LINGER, Messages as To, Settings, attributes};
+use super::{Messages as To, Settings, attributes};
 use crate::app::refusal;
 use crate::environ::{Abort, Role, Vars};
 use crate::error::BoxError;
@@ -37,9 +37,6 @@ const MOST_ASIDE: usize = 256 * 1024;
 
 /// Blocks that are read from one connection before others have their turn.
 const AT_ONCE: usize = 16;
-
-/// Unread input that is dropped before a connection is closed.
-const MOST_DROPPED: usize = 16 << 20;
 
 /// One connection.
 pub(in crate::server) struct Connection {
@@ -239,9 +236,8 @@ impl Connection {
             // Threads hold it that serve those requests, and may wait for it.
             let _ = self.link.stream.shutdown(Shutdown::Both);
         }
-        if fate == Fate::Lingering && self.link.stream.shutdown(Shutdown::Write).is_ok() {
+        if fate == Fate::Lingering && self.link.shut() {
             intake.fate = Fate::Lingering;
-            self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
             return self.linger(intake);
         }
         self.leave(intake);
@@ -255,15 +251,9 @@ impl Connection {
 
     /// Reads and drops what a peer still sends, until it ends or the time is over.
     fn linger(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>) {
-        let mut block = [0; 8192];
-        while !self.link.has_expired(Wait::Parked) && intake.dropped < MOST_DROPPED {
-            match self.link.receive(&mut block) {
-                Ok(Received::Some(count)) => intake.dropped += count,
-                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
-                _ => break,
-            }
+        if !self.link.linger(self, &mut intake.dropped) {
+            self.leave(intake);
         }
-        self.leave(intake);
     }
 
     /// Runs the application for one request.

@@ -16,6 +16,10 @@ use super::core::{Core, Session, lock};
 use super::ready::{Event, Interest, Token};
 use super::{Flag, Stream};
 
+/// How long a connection is read from and dropped before it is closed, and how much of it.
+const LINGER: Duration = Duration::from_secs(2);
+const MOST_DROPPED: usize = 16 << 20;
+
 /// What a deadline is for. Each has a slot of its own, since several threads may wait on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -345,6 +349,29 @@ impl Link {
             self.core.set.remove(self.stream.as_fd(), token);
         }
         self.core.connections.remove(token);
+    }
+
+    /// Ends the sending, before a close: with unread input that would reset the connection, and take the answer with it.
+    /// [`linger`](Self::linger) follows; `false` when there is nothing to wait for.
+    pub(super) fn shut(&self) -> bool {
+        let open = self.stream.shutdown(Shutdown::Write).is_ok();
+        if open {
+            self.set_deadline(Wait::Parked, self.core.clock.after(LINGER));
+        }
+        open
+    }
+
+    /// Reads and drops what the peer still sends; `true` while more may come, and the connection is parked for it.
+    pub(super) fn linger<S: Session + 'static>(&self, session: &Arc<S>, dropped: &mut usize) -> bool {
+        let mut block = [0; 8192];
+        while !self.has_expired(Wait::Parked) && *dropped < MOST_DROPPED {
+            match self.receive(&mut block) {
+                Ok(Received::Some(count)) => *dropped += count,
+                Ok(Received::Nothing) => return self.park(session).is_ok(),
+                _ => break,
+            }
+        }
+        false
     }
 
     /// Has a close reset the connection, so that the peer sees a failure and not the end of an answer, where its kind of

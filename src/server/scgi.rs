@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{FIRST, LINGER, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
 use crate::app::refusal;
 use crate::environ::{Abort, Collector, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
@@ -20,9 +19,6 @@ use crate::proto::scgi::{HeadDecoder, Pairs, check};
 
 /// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
 const MOST_REST: usize = 64 * 1024;
-
-/// Unread input that is dropped before a connection is closed.
-const MOST_DROPPED: usize = 16 << 20;
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
@@ -264,27 +260,18 @@ impl Connection {
     /// Closes the connection once the peer has no more to say: a close with unread input would reset it, and take the
     /// answer with it.
     fn shut(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) {
-        if self.link.stream.shutdown(Shutdown::Write).is_err() {
+        if !self.link.shut() {
             return self.leave(stage);
         }
         *stage = Stage::Lingering(0);
-        self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
         self.linger(stage);
     }
 
     fn linger(self: &Arc<Self>, mut stage: MutexGuard<'_, Stage>) {
-        let mut block = [0; 8192];
-        while let Stage::Lingering(dropped) = &mut *stage
-            && *dropped < MOST_DROPPED
-            && !self.link.has_expired(Wait::Parked)
-        {
-            match self.link.receive(&mut block) {
-                Ok(Received::Some(count)) => *dropped += count,
-                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
-                _ => break,
-            }
+        let Stage::Lingering(dropped) = &mut *stage else { return };
+        if !self.link.linger(self, dropped) {
+            self.leave(stage);
         }
-        self.leave(stage);
     }
 
     /// There may be room for the end of the answer.

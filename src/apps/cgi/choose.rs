@@ -49,6 +49,14 @@ impl Source {
         Ok(Source::Folder(Folder { root, canonical }))
     }
 
+    /// The folder, where it is one.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Source::Folder(folder) => Some(folder.root.path()),
+            Source::Program(_) | Source::Named(_) => None,
+        }
+    }
+
     /// Chooses, and sets SCRIPT_NAME, PATH_INFO and SCRIPT_FILENAME to what that means.
     pub(super) fn choose(&self, vars: &mut Vars, settings: &ProgramSettings) -> Result<Choice, Error> {
         match self {

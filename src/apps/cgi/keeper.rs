@@ -263,6 +263,7 @@ impl Keeper {
     fn work(&self) {
         let mut kept: Vec<Kept> = Vec::new();
         let mut swept = Instant::now();
+        let mut dead = HashSet::new();
         loop {
             self.wait(&kept);
             let _ = (&self.woken).read(&mut [0; 64]);
@@ -277,7 +278,9 @@ impl Keeper {
             if self.adopts.load(Ordering::Relaxed) && swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 self.started.store(false, Ordering::Relaxed);
-                if reap_orphans(&self.lock().running) {
+                // A copy: looking takes longer than anybody should wait who starts a program.
+                let running = self.lock().running.clone();
+                if reap_orphans(&running, &mut dead) {
                     self.started.store(true, Ordering::Relaxed);
                 }
             }
@@ -468,11 +471,22 @@ fn carries(pid: i32, mark: &[u8]) -> bool {
     environ.split(|byte| *byte == 0).any(|variable| variable == mark)
 }
 
-/// Reaps adopted processes that have ended; `true` when others live.
-fn reap_orphans(running: &HashSet<i32>) -> bool {
+/// Reaps adopted processes that have ended, and were seen so the last time too: one that was just started may not be among
+/// the `running` yet. `true` when there is something to look at again.
+fn reap_orphans(running: &HashSet<i32>, dead: &mut HashSet<i32>) -> bool {
+    let orphans: Vec<i32> = children_of("self").into_iter().filter(|pid| !running.contains(pid)).collect();
+    let seen = std::mem::take(dead);
     let mut left = false;
-    for pid in children_of("self").into_iter().filter(|pid| !running.contains(pid)) {
-        left |= matches!(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+    for pid in orphans {
+        let ended = peek(Pid::from_raw(pid)).is_some();
+        if ended && seen.contains(&pid) {
+            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+            continue;
+        }
+        left = true;
+        if ended {
+            dead.insert(pid);
+        }
     }
     left
 }

@@ -11,6 +11,9 @@ use crate::proto::cgi::Limits;
 pub struct ProgramSettings {
     /// Follow symbolic links that lead out of the folder.
     pub follow_links: bool,
+    /// There is no web server in front that says where documents are and that a program may run: DOCUMENT_ROOT and
+    /// REDIRECT_STATUS are set where they are absent.
+    pub origin_server: bool,
     /// Programs that run files without an executable bit, by the end of their names: `.py` and `/usr/bin/python3`.
     pub interpreters: Vec<(String, PathBuf)>,
     /// Whether SCRIPT_NAME only says where the folder is mounted, so that PATH_INFO alone is looked for in it.
@@ -64,6 +67,7 @@ impl Default for ProgramSettings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             follow_links: false,
+            origin_server: false,
             interpreters: Vec::new(),
             mounted: false,
             query_arguments: false,

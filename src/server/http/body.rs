@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
 use super::outgoing::{Outgoing, Progress};
+use crate::environ::Live;
 use crate::error::Error;
 use crate::proto::http::BodyDecoder;
 use crate::server::Settings;
@@ -76,11 +78,12 @@ impl<'h, 'c> Body<'h, 'c> {
         }
     }
 
-    /// Waits until something is here, or nothing comes any more.
-    fn fill(&mut self) -> io::Result<()> {
+    /// Goes on until something is here, or nothing comes any more; `false` when that would take a wait, and there shall be
+    /// none.
+    fn fill(&mut self, wait: bool) -> io::Result<bool> {
         while self.here().is_empty() && !self.decoder.is_whole() {
-            if self.start == self.end {
-                self.receive()?;
+            if self.start == self.end && !self.receive(wait)? {
+                return Ok(false);
             }
             let raw = self.block.get(self.start..self.end).unwrap_or_default();
             let mut input = raw;
@@ -96,11 +99,11 @@ impl<'h, 'c> Body<'h, 'c> {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Reads once, waiting if need be.
-    fn receive(&mut self) -> io::Result<()> {
+    /// Reads once; `false` when that would take a wait, and there shall be none.
+    fn receive(&mut self, wait: bool) -> io::Result<bool> {
         let link = &self.connection.link;
         self.block.resize(BLOCK, 0);
         (self.start, self.end, self.piece) = (0, 0, (0, 0));
@@ -110,10 +113,13 @@ impl<'h, 'c> Body<'h, 'c> {
                     self.end = count;
                     self.full = count == self.block.len();
                     self.progress.held_back.set(false);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Ok(Received::Nothing) => {
                     self.outgoing.borrow_mut().before_waiting()?;
+                    if !wait {
+                        return Ok(false);
+                    }
                     self.wait().inspect_err(|_| self.progress.broken.set(true))?;
                 }
                 Ok(Received::End) => {
@@ -162,6 +168,21 @@ impl Body<'_, '_> {
     }
 }
 
+impl Live for Body<'_, '_> {
+    fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
+        Ok(if self.fill(false)? { Some(self.here()) } else { None })
+    }
+
+    fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
+        let here = !self.here().is_empty() || self.start < self.end || self.decoder.is_whole();
+        with((!here).then(|| self.connection.link.stream.as_fd()));
+    }
+
+    fn is_whole(&self) -> bool {
+        self.decoder.is_whole()
+    }
+}
+
 impl Read for Body<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(into)?;
@@ -172,7 +193,7 @@ impl Read for Body<'_, '_> {
 
 impl BufRead for Body<'_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.fill()?;
+        self.fill(true)?;
         Ok(self.here())
     }
 

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
-use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::body::Body;
@@ -19,12 +18,9 @@ use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, 
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
-use crate::server::{FIRST, LINGER, Settings, set_method};
+use crate::server::{FIRST, Settings, set_method};
 #[cfg(target_os = "linux")]
 use crate::util::FileSource;
-
-/// Unread input that is dropped before a connection is closed.
-const MOST_DROPPED: usize = 16 << 20;
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
@@ -370,27 +366,18 @@ impl Connection {
     /// Closes the connection once the client has no more to say: a close with unread input would reset it, and take the
     /// answer with it.
     fn shut(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if self.link.stream.shutdown(Shutdown::Write).is_err() {
+        if !self.link.shut() {
             return self.leave(state);
         }
         state.stage = Stage::Lingering(0);
-        self.link.set_deadline(Wait::Parked, self.link.core.clock.after(LINGER));
         self.linger(state);
     }
 
     fn linger(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let mut block = [0; 8192];
-        while let Stage::Lingering(dropped) = &mut state.stage
-            && *dropped < MOST_DROPPED
-            && !self.link.has_expired(Wait::Parked)
-        {
-            match self.link.receive(&mut block) {
-                Ok(Received::Some(count)) => *dropped += count,
-                Ok(Received::Nothing) if self.link.park(self).is_ok() => return,
-                _ => break,
-            }
+        let Stage::Lingering(dropped) = &mut state.stage else { return };
+        if !self.link.linger(self, dropped) {
+            self.leave(state);
         }
-        self.leave(state);
     }
 
     /// There may be room for the end of the answer; gives the state back when the connection goes on behind it.
@@ -611,7 +598,7 @@ impl SimpleHandler for Handler<'_, '_> {
             link.enter_set(self.connection).is_err() || link.is_gone()
         };
         let mut answer = Answer(self.outgoing);
-        with(Streams::new(body, &mut answer, &mut io::stderr(), scratch).with_abort(Abort::new(&gone)));
+        with(Streams::live(body, &mut answer, &mut io::stderr(), scratch).with_abort(Abort::new(&gone)));
     }
 
     fn base_env(&self) -> &Vars {

@@ -137,6 +137,16 @@ fn a_local_redirect_of_our_own_runs_the_other_program() {
     let answer = run(&programs, &vars, b"body").expect("200 OK");
     assert_eq!(answer.text(), "GET /to /A q=2\n0\n/from/x q=1 200\n");
     run(&programs, &get("/loop"), b"").expect("502 Bad Gateway").logged("more than 10 times");
+    // Below a mount the path is the mount's, and another path is not ours.
+    bin.script("up", "printf 'Location: /cgi/to\\n\\n'");
+    bin.script("away", "printf 'Location: /other\\n\\n'");
+    let mut mounted = settings();
+    mounted.mounted = true;
+    let programs = bin.programs(mounted);
+    let vars = |path| [("REQUEST_METHOD", "GET"), ("SCRIPT_NAME", "/cgi"), ("PATH_INFO", path)];
+    let up = run(&programs, &vars("/up"), b"").expect("200 OK");
+    assert!(up.text().starts_with("GET /cgi/to"), "{}", up.text());
+    assert!(run(&programs, &vars("/away"), b"").expect("302 Found").head.contains("Location: /other\r\n"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gatewright::apps::{CgiPrograms, ProgramSettings};
 use gatewright::handlers::End;
+use gatewright::proto::fcgi::{Stream, encode};
 use gatewright::server::Protocol;
 use nix::sys::signal::Signal;
 
@@ -446,4 +447,71 @@ fn one_of_many(socket: &std::path::Path, number: usize) {
             });
         }
     }
+}
+
+/// The head of a POST, and a piece of its body.
+fn begin(path: &str, length: &str, piece: &[u8]) -> Vec<u8> {
+    let params = [("REQUEST_METHOD", "POST"), ("PATH_INFO", path), ("CONTENT_LENGTH", length)];
+    let mut wire = Request::new(&params, b"").head();
+    encode::stream(&mut wire, Stream::Stdin, 1, piece);
+    wire
+}
+
+fn read_until(peer: &mut impl Read, seen: &mut Vec<u8>, what: &[u8]) {
+    while !seen.windows(what.len()).any(|window| window == what) {
+        let mut block = [0; 4096];
+        let count = peer.read(&mut block).unwrap();
+        assert!(count > 0, "the answer ended: {}", seen.escape_ascii());
+        seen.extend_from_slice(&block[..count]);
+    }
+}
+
+#[test]
+fn where_the_web_server_can_a_program_talks_both_ways_at_once() {
+    let bin = Bin::new();
+    bin.script("x", &format!("{TEXT}; exec cat"));
+    let programs = bin.programs(ProgramSettings::default());
+    let server = Running::with(Protocol::FastCgi, programs, |settings| settings.full_duplex = true);
+    let mut peer = server.connect();
+    peer.write_all(&begin("/x", "100000", b"first piece")).unwrap();
+    let mut seen = Vec::new();
+    read_until(&mut peer, &mut seen, b"first piece");
+    let mut rest = Vec::new();
+    encode::stream(&mut rest, Stream::Stdin, 1, b"second piece");
+    peer.write_all(&rest).unwrap();
+    read_until(&mut peer, &mut seen, b"second piece");
+}
+
+/// Nobody waits for a body that nobody will read.
+#[test]
+fn an_answer_does_not_wait_for_a_body_that_its_program_leaves_unread() {
+    let bin = Bin::new();
+    bin.script("x", &format!("{TEXT}; echo refused"));
+    for protocol in [Protocol::FastCgi, Protocol::Scgi] {
+        let server = Running::start(protocol, bin.programs(ProgramSettings::default()));
+        let mut peer = server.connect();
+        match protocol {
+            Protocol::FastCgi => peer.write_all(&begin("/x", "10000000", b"a little")).unwrap(),
+            _ => {
+                let head: [(&[u8], &[u8]); 2] = [(b"REQUEST_METHOD", b"POST"), (b"PATH_INFO", b"/x")];
+                let mut wire = Vec::new();
+                gatewright::proto::scgi::encode_head(&mut wire, 10_000_000, head).unwrap();
+                wire.extend_from_slice(b"a little");
+                peer.write_all(&wire).unwrap();
+            }
+        }
+        read_until(&mut peer, &mut Vec::new(), b"refused\n");
+    }
+}
+
+#[test]
+fn a_client_that_stops_sending_is_a_408_and_its_program_ends() {
+    let bin = Bin::new();
+    bin.script("x", &format!("echo $$ > {}/pids; exec cat", bin.folder.root().display()));
+    let server = serve(bin.programs(impatient()));
+    let mut peer = server.connect();
+    peer.write_all(&begin("/x", "10000000", b"a little")).unwrap();
+    let mut seen = Vec::new();
+    read_until(&mut peer, &mut seen, b"Status: 408 Request Timeout");
+    all_gone(&pids(&bin, 1));
 }

@@ -183,41 +183,39 @@ fn succeeds_bytes(command: &mut Command) -> Vec<u8> {
 }
 
 /// The client goes away in the middle of a push: nothing of the program stays, and the repository is as it was.
+///
+/// By FastCGI alone: without its buffer nginx 1.22 announces by SCGI only what it has of a body when the request begins.
 #[test]
 fn a_client_killed_in_the_middle_of_a_push_leaves_nothing() {
-    for link in LINKS {
-        // Without nginx's buffer the program runs while the body still comes.
-        let location = recipe("nginx-git").replace("{\n", "{\n fastcgi_request_buffering off;\n");
-        let site = start_git(link, &location);
-        let bare = site.folder.path("srv/project.git");
-        let before = head(&bare);
-        let mut client = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
-        let request = "POST /git/project.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n\
-                       Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 50000000\r\n\r\n";
-        client.write_all(request.as_bytes()).unwrap();
-        let (old, new) = (before.trim(), "1".repeat(40));
-        let line = format!("{old} {new} refs/heads/main\0 report-status");
-        let pack = b"PACK\x00\x00\x00\x02\x00\x00\x00\x05";
-        client.write_all(format!("{:04x}{line}0000", line.len() + 4).as_bytes()).unwrap();
-        // It waits for the first of the five objects.
-        client.write_all(pack).unwrap();
-        let backend = || {
-            let processes = fs::read_dir("/proc").unwrap().flatten();
-            let environs = processes.map(|entry| fs::read(entry.path().join("environ")).unwrap_or_default());
-            let root = format!("GIT_PROJECT_ROOT={}/srv", site.folder.root().display());
-            environs
-                .filter(|environ| environ.split(|byte| *byte == 0).any(|one| one == root.as_bytes()))
-                .count()
-        };
-        wait_until("the program runs", || backend() > 0);
-        drop(client);
-        wait_until("the program is gone", || backend() == 0);
-        assert_eq!(head(&bare), before);
-        assert_sound(&bare);
-        // And the next one is served.
-        let url = format!("http://127.0.0.1:{}/git/project.git", site.port);
-        succeeds(&mut git(site.folder.root(), &["clone", "-q", &url, "after"]));
-    }
+    // Without nginx's buffer the program runs while the body still comes.
+    let location = recipe("nginx-git").replace("{\n", "{\n fastcgi_request_buffering off;\n");
+    let site = start_git(LINKS[0], &location);
+    let bare = site.folder.path("srv/project.git");
+    let before = head(&bare);
+    let mut client = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    let request = "POST /git/project.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n\
+                   Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 50000000\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let (old, new) = (before.trim(), "1".repeat(40));
+    let line = format!("{old} {new} refs/heads/main\0 report-status");
+    let pack = b"PACK\x00\x00\x00\x02\x00\x00\x00\x05";
+    client.write_all(format!("{:04x}{line}0000", line.len() + 4).as_bytes()).unwrap();
+    // It waits for the first of the five objects.
+    client.write_all(pack).unwrap();
+    let backend = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let environs = processes.map(|entry| fs::read(entry.path().join("environ")).unwrap_or_default());
+        let root = format!("GIT_PROJECT_ROOT={}/srv", site.folder.root().display());
+        environs.filter(|environ| environ.split(|byte| *byte == 0).any(|one| one == root.as_bytes())).count()
+    };
+    wait_until("the program runs", || backend() > 0);
+    drop(client);
+    wait_until("the program is gone", || backend() == 0);
+    assert_eq!(head(&bare), before);
+    assert_sound(&bare);
+    // And the next one is served.
+    let url = format!("http://127.0.0.1:{}/git/project.git", site.port);
+    succeeds(&mut git(site.folder.root(), &["clone", "-q", &url, "after"]));
 }
 
 #[test]

@@ -33,8 +33,9 @@ struct Case {
     limit: Option<u64>,
 }
 
-/// Two of them are the application's own: the list of headers that it gives to `start`.
-const KEPT: u64 = 16;
+/// Three are the list of headers that the application gives to `start`: a name, room for its value, and where both stand.
+/// One is the growth of that list when the Content-Length joins it.
+const KEPT: u64 = 4;
 
 const CASES: &[Case] = &[
     Case {
@@ -67,7 +68,7 @@ const REQUESTS: u64 = 20_000;
 const TRACED: u64 = 2_000;
 
 /// What may come on top, per request: growth that ends, and what the system's threads cost now and then.
-const SLACK: f64 = 0.01;
+const SLACK: f64 = 0.1;
 
 fn main() -> ExitCode {
     counter::leave_this_thread_out();

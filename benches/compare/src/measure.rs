@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -130,13 +130,9 @@ fn load(setup: &Setup, case: &Case, peer: &Peer, count_calls: bool) -> anyhow::R
     stage.try_once(case)?;
     let mut load = Load::new(stage.plan(case))?;
     load.run(WARM_UP, |_| false)?;
-    let profile =
-        setup.profiles.as_deref().map(|folder| Profile::start(folder, case, peer, stage.peer.pid()));
-    let profile = profile.transpose()?;
+    let profile = Profile::start(setup, case, peer, &stage)?;
     let mut sample = window(&mut load, setup.window, &stage)?;
-    if let Some(profile) = profile {
-        profile.end()?;
-    }
+    profile.end()?;
     if sample.answers == 0 {
         bail!("stalled: no answer for {:.0} ms; its log: {}", sample.waiting_ms, last_words(&stage.log));
     }
@@ -198,36 +194,47 @@ pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-/// `perf record` for the length of a window.
-struct Profile {
-    perf: Child,
-}
+/// `perf record` for the length of a window, where the user wants it.
+pub struct Profile(Option<Child>);
 
 impl Profile {
-    fn start(folder: &Path, case: &Case, peer: &Peer, pid: Pid) -> anyhow::Result<Self> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// There is no perf, or no folder for what it writes.
+    pub fn start(setup: &Setup, case: &Case, peer: &Peer, stage: &Stage) -> anyhow::Result<Self> {
+        let Some(folder) = &setup.profiles else { return Ok(Self(None)) };
         fs::create_dir_all(folder)?;
         let file = folder.join(format!("{}-{}.perf", case.name, peer.name));
         let mut command = Command::new("perf");
         command.args(["record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o"]).arg(&file);
-        command.args(["-p", &pid.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-p", &stage.peer.pid().to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let perf = command.spawn().context("perf")?;
         eprintln!("profile: perf report --no-children -i {}", file.display());
         // It says nothing once it has begun; the window is long compared to this.
         std::thread::sleep(Duration::from_millis(200));
-        Ok(Self { perf })
+        Ok(Self(Some(perf)))
     }
 
-    fn end(mut self) -> anyhow::Result<()> {
-        kill(Pid::from_raw(self.perf.id() as i32), Signal::SIGINT)?;
-        self.perf.wait()?;
+    /// Has perf write what it saw.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        if let Some(mut perf) = self.0.take() {
+            kill(Pid::from_raw(perf.id() as i32), Signal::SIGINT)?;
+            perf.wait()?;
+        }
         Ok(())
     }
 }
 
 impl Drop for Profile {
     fn drop(&mut self) {
-        let _ = self.perf.kill();
-        let _ = self.perf.wait();
+        if let Some(perf) = &mut self.0 {
+            let _ = perf.kill();
+            let _ = perf.wait();
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub static PEERS: &[Peer] = &[
     Peer {
         name: OURS,
         about: "gatewright, an application under `cli::run`",
-        fronts: &[Fcgi, Scgi],
+        fronts: &[Fcgi, Scgi, Http],
         start: |folders, front, socket| {
             let mut command = Command::new(folders.built.join(OURS));
             command.arg(front.to_string()).arg("--socket").arg(format!("unix:{}", socket.display()));

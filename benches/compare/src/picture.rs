@@ -34,8 +34,8 @@ const PANELS: &[Panel] = &[
     Panel {
         case: "nginx-fcgi-kept-64-hello",
         title: "FastCGI behind nginx, kept connections",
-        figure: |sample| Some(sample.rate / 1e3),
-        unit: "thousand requests per second, more is better",
+        figure: |sample| Some(sample.cpu_us? + sample.nginx_cpu_us?),
+        unit: "CPU µs per request of server and nginx, less is better",
     },
 ];
 

@@ -67,6 +67,13 @@ pub struct Machine {
     pub versions: BTreeMap<String, String>,
 }
 
+impl Machine {
+    /// Whether others used the processors so much that rates tell who has more threads, not who is faster.
+    pub fn is_loaded(&self) -> bool {
+        self.load_average.iter().any(|load| *load > 2.0 * self.cores as f64)
+    }
+}
+
 impl Results {
     /// A figure of one case and peer, round by round.
     pub fn rounds(

@@ -51,10 +51,10 @@ impl<'v> Collector<'v> {
         if name == b"CONTENT_LENGTH" {
             return self.push_length(value);
         }
-        if name.starts_with(b"HTTP_") && self.vars.contains(name) {
-            self.repeated.push((name.to_vec(), value.to_vec()));
-        } else {
+        if !name.starts_with(b"HTTP_") {
             self.vars.set(name, value);
+        } else if !self.vars.set_default(name, value) {
+            self.repeated.push((name.to_vec(), value.to_vec()));
         }
         Ok(())
     }
@@ -136,10 +136,14 @@ pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
         "PATH_TRANSLATED",
         "HTTPS",
     ];
-    for name in EMPTY_IS_ABSENT {
-        if vars.get(name).is_some_and(<[u8]>::is_empty) && dropped(name.as_bytes()) {
-            vars.remove(name);
-        }
+    let is_absent =
+        |name: &str, vars: &Vars| vars.get(name).is_some_and(<[u8]>::is_empty) && dropped(name.as_bytes());
+    if EMPTY_IS_ABSENT.iter().any(|name| is_absent(name, vars)) {
+        // Web servers send several of them: they go at once.
+        vars.retain(|name, value| {
+            let kept = !value.is_empty() || !EMPTY_IS_ABSENT.iter().any(|empty| empty.as_bytes() == name);
+            kept || !dropped(name)
+        });
     }
     if vars.iter().any(|(name, _)| is_odd_header(name)) {
         drop_aliases(vars, dropped);

@@ -111,6 +111,7 @@ struct Span {
     value: usize,
     value_len: usize,
     hash: u64,
+    known: Option<Known>,
 }
 
 /// A request's CGI variables: names and values as bytes, in order, each name once.
@@ -180,6 +181,16 @@ impl Vars {
     /// Sets `name`: replaces its value where it stands, or appends it.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), value.as_ref());
+        let (hash, known, found) = self.find(name);
+        if let Some(span) = found.and_then(|position| self.spans.get_mut(position)) {
+            replace(&mut self.slab, span, value);
+            return;
+        }
+        self.append(hash, known, name, value);
+    }
+
+    /// What a name is, and where it stands.
+    fn find(&self, name: &[u8]) -> (u64, Option<Known>, Option<usize>) {
         let hash = hash(name);
         let known = Known::find(name);
         let found = match known {
@@ -189,20 +200,16 @@ impl Vars {
             },
             None => self.position(hash, name),
         };
-        if let Some(span) = found.and_then(|position| self.spans.get_mut(position)) {
-            replace(&mut self.slab, span, value);
-            return;
-        }
-        self.append(hash, known, name, value);
+        (hash, known, found)
     }
 
     /// Sets `name` only where it is absent; tells whether it did.
     pub fn set_default(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> bool {
-        let absent = !self.contains(name.as_ref());
-        if absent {
-            self.set(name, value);
+        let (hash, known, found) = self.find(name.as_ref());
+        if found.is_none() {
+            self.append(hash, known, name.as_ref(), value.as_ref());
         }
-        absent
+        found.is_none()
     }
 
     /// Removes `name`; tells whether it was there. The order of the others stays.
@@ -304,6 +311,7 @@ impl Vars {
             value: start + name.len(),
             value_len: value.len(),
             hash,
+            known,
         });
         self.wsgi_names |= name.starts_with(b"wsgi.");
         if let Some(known) = known {
@@ -335,7 +343,7 @@ impl Vars {
         self.index.clear();
         let spans = &self.spans;
         for (position, span) in (0u32..).zip(spans) {
-            if let Some(known) = Known::find(slice(&self.slab, span.name, span.name_len)) {
+            if let Some(known) = span.known {
                 self.known[known as usize] = position + 1;
             }
             if spans.len() > SCAN {

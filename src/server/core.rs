@@ -131,8 +131,8 @@ impl Core {
     fn call_one(&self) {
         if self.workers.listens() {
             self.set.wake();
-        } else {
-            self.workers.call();
+        } else if !self.workers.call() {
+            self.bell.ring_if_wanted();
         }
     }
 

@@ -297,7 +297,7 @@ impl Connection {
         match result {
             Ok(_) if rest.is_empty() => {
                 self.link.set_deadline(Wait::Output, None);
-                let _ = self.link.want_room(self, false);
+                let _ = self.link.want_room(self, || false);
                 self.shut(stage);
             }
             Ok(_) => {
@@ -352,7 +352,7 @@ impl Connection {
                 let most = self.link.core.settings.write_timeout;
                 *stage = Stage::Sending(rest);
                 self.link.set_deadline(Wait::Output, self.link.core.clock.after(most));
-                if self.link.want_room(self, true).is_err() {
+                if self.link.want_room(self, || true).is_err() {
                     self.leave(stage);
                 }
             }

@@ -124,6 +124,7 @@ impl Connection {
         let asked = self.read_into(&mut ready, worker, event);
         if asked {
             self.send_aside();
+            self.close_if_over();
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
@@ -228,6 +229,15 @@ impl Connection {
             return false;
         }
         true
+    }
+
+    /// The last that the connection waited for may have been that records left.
+    fn close_if_over(self: &Arc<Self>) {
+        let intake = lock(&self.intake);
+        let ends = || intake.ends(&self.link, self.has_rest.load(Ordering::Acquire));
+        if let Some(fate) = (intake.fate == Fate::Open).then(ends).flatten() {
+            self.close(intake, fate);
+        }
     }
 
     /// What a parked connection waited for has not come in time.

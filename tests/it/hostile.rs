@@ -282,3 +282,19 @@ fn begin_request_for_ever_is_overloaded() {
     encode::begin_request(&mut twice, 1, Role::RESPONDER, true);
     assert!(answers(&server.exchange(&twice.repeat(2))).is_empty());
 }
+
+/// The end of the input came along with a question, and was known before the answer had left: after that nobody looked at
+/// the connection again.
+#[test]
+fn a_peer_that_asks_and_ends_is_closed_behind_the_answer() {
+    let server = Running::start(Protocol::FastCgi, application(&Arc::default()));
+    for _ in 0..200 {
+        let mut stream = server.connect();
+        ask(&mut stream, "/");
+        stream.write_all(&[1, 9, 0, 0, 0, 0, 0, 0]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it is closed");
+        assert_eq!(answer.get(1), Some(&10), "GET_VALUES_RESULT");
+    }
+}

@@ -131,8 +131,8 @@ impl Core {
     fn call_one(&self) {
         if self.workers.listens() {
             self.set.wake();
-        } else {
-            self.workers.call();
+        } else if !self.workers.call() {
+            self.bell.ring_if_wanted();
         }
     }
 
@@ -175,6 +175,10 @@ impl Core {
                 self.full.store(true, Ordering::SeqCst);
                 // One may have left before it could know.
                 if self.count.load(Ordering::SeqCst) >= self.settings.max_connections_or_none() {
+                    if !listener.has_waiting() {
+                        self.rest_at(door, &listener);
+                        return self.begin(first, worker);
+                    }
                     let most = self.settings.max_connections_or_none();
                     FULL.warn(format_args!(
                         "{}: {most} connections, as many as may be; others wait",
@@ -193,11 +197,7 @@ impl Core {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.set.rearm(
-                        std::os::fd::AsFd::as_fd(&*listener),
-                        DOORS + door as Token,
-                        ready::Interest::Read,
-                    );
+                    self.rest_at(door, &listener);
                     return self.begin(first, worker);
                 }
                 Err(error) if passes(&error) => {}
@@ -217,6 +217,12 @@ impl Core {
         }
         self.leave(Job::Accept(door));
         self.begin(first, worker);
+    }
+
+    /// The next connection that comes shall find a worker.
+    fn rest_at(&self, door: usize, listener: &Listener) {
+        let token = DOORS + door as Token;
+        self.set.rearm(std::os::fd::AsFd::as_fd(listener), token, ready::Interest::Read);
     }
 
     fn begin(&self, session: Option<Arc<dyn Session>>, worker: &mut Worker<'_>) {

@@ -35,8 +35,8 @@ use crate::notice::Notice;
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
 
-/// Blocks that are read from one connection before others have their turn.
-const AT_ONCE: usize = 16;
+/// Blocks that are read in one turn. Whoever sends for ever has no worker for itself.
+const BLOCKS: usize = 16;
 
 /// One connection.
 pub(in crate::server) struct Connection {
@@ -47,6 +47,8 @@ pub(in crate::server) struct Connection {
     out: Mutex<Out>,
     /// Whether `out` has records that wait for room.
     has_rest: AtomicBool,
+    /// Somebody heard of room while another one had `out`.
+    missed: AtomicBool,
 }
 
 /// The writing side: whoever has it writes whole records.
@@ -86,6 +88,7 @@ impl Connection {
             changed: Condvar::new(),
             out: Mutex::default(),
             has_rest: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
         }
     }
 
@@ -118,6 +121,7 @@ impl Connection {
         let asked = self.read_into(&mut ready, worker, event);
         if asked {
             self.send_aside();
+            self.close_if_over();
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
@@ -152,12 +156,19 @@ impl Connection {
             return false;
         }
         let to_the_end = event.ended || intake.more;
-        let mut blocks = 0..AT_ONCE;
+        let mut blocks = 0..BLOCKS;
         while !intake.deaf {
-            intake.more = intake.is_full() || intake.is_ending() || blocks.next().is_none();
-            if intake.more {
+            // While nobody reads the answers there are, nothing new begins.
+            let unread = self.has_rest.load(Ordering::Acquire) && intake.feeds.is_empty();
+            intake.more = true;
+            if unread || intake.is_full() || intake.is_ending() {
                 break;
             }
+            intake.later = blocks.next().is_none() || intake.aside.len() > MOST_ASIDE / 2;
+            if intake.later {
+                break;
+            }
+            intake.more = false;
             match self.link.receive(&mut worker.block) {
                 Ok(Received::Some(count)) => {
                     let bytes = worker.block.get(..count).unwrap_or_default();
@@ -189,13 +200,7 @@ impl Connection {
         // A new connection whose only request is whole need not be registered: most are closed after it.
         let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
         let park = !alone || self.link.is_in_set();
-        let goes_on = intake.more && !intake.is_full() && !intake.is_ending();
-        let open = self.settle(intake, park);
-        if open && goes_on && ready.is_empty() {
-            // Others have their turn first: a peer that never stops sending shall not keep a worker.
-            self.link.core.visit(&**self);
-        }
-        open && asked
+        self.settle(intake, park) && asked
     }
 
     /// Decides about the connection after something has changed: it is closed, or it waits. `true` when it stays open.
@@ -206,8 +211,14 @@ impl Connection {
         }
         let deadline = intake.deadline(&self.link);
         self.link.set_deadline(Wait::Parked, deadline);
-        self.link.set_idle(intake.is_idle());
-        if intake.deaf {
+        self.link.set_idle(intake.is_idle() && !self.has_rest.load(Ordering::Acquire));
+        let later = std::mem::take(&mut intake.later);
+        if later {
+            if self.link.park_again(self).is_err() {
+                self.close(intake, Fate::Closed);
+                return false;
+            }
+        } else if intake.deaf || intake.more && self.link.is_in_set() {
             self.link.park_deaf();
         } else if park && self.link.park(self).is_err() {
             // Nobody would ever hear of it again.
@@ -215,6 +226,15 @@ impl Connection {
             return false;
         }
         true
+    }
+
+    /// The last that the connection waited for may have been that records left.
+    fn close_if_over(self: &Arc<Self>) {
+        let intake = lock(&self.intake);
+        let ends = || intake.ends(&self.link, self.has_rest.load(Ordering::Acquire));
+        if let Some(fate) = (intake.fate == Fate::Open).then(ends).flatten() {
+            self.close(intake, fate);
+        }
     }
 
     /// What a parked connection waited for has not come in time.
@@ -258,6 +278,10 @@ impl Connection {
 
     /// Runs the application for one request.
     fn serve(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> After {
+        if lock(&self.intake).is_aborted(request.key) {
+            // While it waited for a worker.
+            return self.conclude(request.key, false, End::ClientGone);
+        }
         let Request { key, role, vars, error, gathered, .. } = request;
         let outgoing = RefCell::new(Outgoing::new(self, key, std::mem::take(&mut worker.buffer)));
         let block = std::mem::take(&mut worker.block);
@@ -284,15 +308,15 @@ impl Connection {
         let outgoing = outgoing.into_inner();
         let over = outgoing.is_over();
         worker.buffer = outgoing.into_buffer();
-        self.conclude(key, over, &outcome)
+        self.conclude(key, over, outcome.end)
     }
 
     /// A request is over: the connection goes on, or is closed.
-    fn conclude(self: &Arc<Self>, key: Key, over: bool, outcome: &Outcome) -> After {
+    fn conclude(self: &Arc<Self>, key: Key, over: bool, end: End) -> After {
         let mut intake = lock(&self.intake);
         if over {
             intake.answered();
-        } else if !intake.forget(key) && outcome.end != End::Answered {
+        } else if !intake.forget(key) && end != End::Answered {
             // No END_REQUEST went out, and the web server has not given the request up: nothing that is sent now would
             // be understood.
             self.close(intake, Fate::Lingering);
@@ -344,15 +368,21 @@ impl Connection {
     }
 
     fn put(self: &Arc<Self>, out: &mut Out, mut pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
-        if !out.rest.is_empty() {
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if last && !out.rest.is_empty() && out.rest.len() + length <= MOST_ASIDE {
+            let sent = self.link.send_now(&[IoSlice::new(&out.rest)])?;
+            out.rest.drain(..sent);
+        } else if !out.rest.is_empty() {
             let rest = std::mem::take(&mut out.rest);
             self.link.send_all(self, &mut [IoSlice::new(&rest)])?;
         }
         if !last {
             return self.link.send_all(self, pieces);
         }
-        let sent = self.link.send_now(pieces)?;
-        IoSlice::advance_slices(&mut pieces, sent);
+        if out.rest.is_empty() {
+            let sent = self.link.send_now(pieces)?;
+            IoSlice::advance_slices(&mut pieces, sent);
+        }
         pieces.iter().for_each(|piece| out.rest.extend_from_slice(piece));
         Ok(())
     }
@@ -370,9 +400,11 @@ impl Connection {
         }
     }
 
-    /// There may be room again.
+    /// There may be room again. Whoever has `out` at the moment tries once more afterwards.
     fn send_rest(self: &Arc<Self>) {
+        self.missed.store(true, Ordering::SeqCst);
         if let Ok(out) = self.out.try_lock() {
+            self.missed.store(false, Ordering::SeqCst);
             self.send_what_fits(out);
         }
     }
@@ -407,8 +439,11 @@ impl Connection {
 
     /// Asks to hear of room, while there is a rest. Not under the lock: whoever hears of it needs that.
     fn watch_for_room(self: &Arc<Self>) {
-        if self.link.want_room(self, self.has_rest.load(Ordering::Acquire)).is_err() {
+        if self.link.want_room(self, || self.has_rest.load(Ordering::Acquire)).is_err() {
             lock(&self.intake).break_off();
+        }
+        if self.has_rest.load(Ordering::Acquire) && self.missed.swap(false, Ordering::SeqCst) {
+            self.send_rest();
         }
     }
 }

@@ -200,22 +200,43 @@ impl Link {
 
     /// Puts the connection into the ready set, once: what happens on it finds a worker from now on.
     pub(super) fn enter_set<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
-        let token = self.settle(session)?;
-        if self.in_set.swap(true, Ordering::AcqRel) {
+        if self.is_in_set() {
             return Ok(());
         }
-        self.core.set.add(self.stream.as_fd(), token)
+        let _changing = lock(&self.wants_room);
+        self.enter_set_once(session)
+    }
+
+    /// Under the lock of `wants_room`: nobody may change an entry that is not made yet.
+    fn enter_set_once<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
+        if self.is_in_set() {
+            return Ok(());
+        }
+        let token = self.settle(session)?;
+        self.core.set.add(self.stream.as_fd(), token)?;
+        self.in_set.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Everything there was has been read: the next change shall find a worker.
     pub(super) fn park<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
-        if !self.in_set.load(Ordering::Acquire) {
-            return self.enter_set(session);
-        }
         let wants_room = lock(&self.wants_room);
+        if !self.is_in_set() {
+            return self.enter_set_once(session);
+        }
         let interest = if *wants_room { Interest::ReadAndWrite } else { Interest::Read };
         self.core.set.rearm(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest);
         Ok(())
+    }
+
+    /// There may be more to read: a worker shall hear of that once more, after those who are ready already.
+    pub(super) fn park_again<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
+        let wants_room = lock(&self.wants_room);
+        if !self.is_in_set() {
+            return self.enter_set_once(session);
+        }
+        let interest = if *wants_room { Interest::ReadAndWrite } else { Interest::Read };
+        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest)
     }
 
     /// Nothing more is read: only room to write shall find a worker, if it is waited for.
@@ -226,13 +247,19 @@ impl Link {
         }
     }
 
-    /// Whether room to write shall find a worker, too.
-    pub(super) fn want_room<S: Session + 'static>(&self, session: &Arc<S>, wanted: bool) -> io::Result<()> {
+    /// Whether room to write shall find a worker, too. That is asked for under a lock: of several threads that say so,
+    /// the last one knows best.
+    pub(super) fn want_room<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        wanted: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
         let mut wants_room = lock(&self.wants_room);
+        let wanted = wanted();
         if std::mem::replace(&mut *wants_room, wanted) == wanted {
             return Ok(());
         }
-        self.enter_set(session)?;
+        self.enter_set_once(session)?;
         let interest = if wanted { Interest::ReadAndWrite } else { Interest::Read };
         self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest)
     }

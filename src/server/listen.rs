@@ -156,6 +156,13 @@ impl Listener {
         }
     }
 
+    /// Whether a connection waits to be accepted.
+    pub(super) fn has_waiting(&self) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)
+            .is_ok_and(|ready| ready > 0)
+    }
+
     /// The next connection, if one is waiting; else the error is `WouldBlock`.
     pub(super) fn try_accept(&self) -> io::Result<Stream> {
         match &self.kind {

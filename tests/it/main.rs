@@ -8,6 +8,8 @@ mod front;
 #[cfg(unix)]
 mod fuzz;
 #[cfg(unix)]
+mod hostile;
+#[cfg(unix)]
 mod house;
 #[cfg(unix)]
 mod http;

@@ -17,6 +17,8 @@ mod folders;
 mod h2o;
 mod haproxy;
 pub(crate) mod harness;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod life;
 mod lighttpd;
 mod link;

@@ -338,6 +338,9 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
         if let Some(job) = core.jobs.pop() {
             since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
             pace.go();
+            if !workers.listens() {
+                core.bell.ring_if_wanted();
+            }
             worker.perform(job);
             continue;
         }
@@ -369,10 +372,8 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
         found.for_each(|event| core.jobs.push(Job::Turn(event)));
         // From now on nobody listens. As long as jobs are quick that is no loss, and the housekeeper watches whether
         // they are.
-        if pace.is_quick() {
+        if pace.is_quick() || !workers.call() {
             core.bell.ring_if_wanted();
-        } else {
-            workers.call();
         }
         worker.perform(Job::Turn(first));
     }

@@ -1,5 +1,6 @@
 //! What has come in on a connection: events become requests, and bodies for those that have started.
 
+use super::MOST_ASIDE;
 use super::feed::{Feed, Inbound, KEPT, Key};
 use crate::environ::{Collector, Known, Role, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
@@ -76,6 +77,8 @@ pub(super) struct Intake {
     pub(super) waiters: usize,
     /// The socket may hold unread input, or the end of it, of which nobody will be told again.
     pub(super) more: bool,
+    /// So much was read at once that others come first.
+    pub(super) later: bool,
     /// Nothing more is read.
     pub(super) deaf: bool,
     /// Requests that are over, but whose last records are still being written.
@@ -138,6 +141,7 @@ impl Intake {
             poller: false,
             waiters: 0,
             more: false,
+            later: false,
             deaf: false,
             answering: 0,
             closing: false,
@@ -157,6 +161,9 @@ impl Intake {
         while let Some(event) = self.decoder.decode(&mut input)? {
             let end = bytes.len() - input.len();
             self.note(event, end, place)?;
+            if self.aside.len() > MOST_ASIDE {
+                return Err("the peer asks for more and more and reads no answer".into());
+            }
         }
         Ok(())
     }
@@ -230,6 +237,13 @@ impl Intake {
                 return;
             }
         };
+        let most = limit(place.settings.max_requests_per_connection);
+        if self.heads.len() + self.feeds.len() >= most {
+            // The decoder does not count those that were aborted; their applications still run.
+            self.decoder.finish(id);
+            encode::end_request(&mut self.aside, id, 0, ProtocolStatus::OVERLOADED);
+            return;
+        }
         self.unread = false;
         self.multiplexed |= !(self.heads.is_empty() && self.feeds.is_empty());
         self.heads.push(Head {

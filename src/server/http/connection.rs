@@ -390,7 +390,7 @@ impl Connection {
         match result {
             Ok(_) if rest.is_empty() => {
                 self.link.set_deadline(Wait::Output, None);
-                let _ = self.link.want_room(self, false);
+                let _ = self.link.want_room(self, || false);
                 let after = match std::mem::replace(&mut state.stage, Stage::Running) {
                     Stage::Sending(_, after) => after,
                     _ => After::Leave,
@@ -507,7 +507,7 @@ impl Connection {
             let most = self.settings().write_timeout;
             state.stage = Stage::Sending(rest, after);
             self.link.set_deadline(Wait::Output, self.link.core.clock.after(most));
-            if self.link.want_room(self, true).is_err() {
+            if self.link.want_room(self, || true).is_err() {
                 self.leave(state);
             }
             return false;

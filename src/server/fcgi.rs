@@ -118,6 +118,7 @@ impl Connection {
         let asked = self.read_into(&mut ready, worker, event);
         if asked {
             self.send_aside();
+            self.end_if_over();
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
@@ -185,10 +186,21 @@ impl Connection {
         }
         self.tell(&intake);
         let asked = !intake.aside.is_empty();
-        // A new connection whose only request is whole need not be registered: most are closed after it.
-        let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
+        // A new connection whose only request is whole need not be registered when it is closed after that.
+        let alone =
+            matches!(&ready[..], [request] if worker.may_run && request.body_whole && !request.keep_conn);
         let park = !alone || self.link.is_in_set();
         self.settle(intake, park) && asked
+    }
+
+    /// Closes the connection if its end waited for nothing but the records that belong to no answer.
+    fn end_if_over(self: &Arc<Self>) {
+        let intake = lock(&self.intake);
+        if intake.fate == Fate::Open
+            && let Some(fate) = intake.ends(&self.link, self.has_rest.load(Ordering::Acquire))
+        {
+            self.close(intake, fate);
+        }
     }
 
     /// Decides about the connection after something has changed: it is closed, or it waits. `true` when it stays open.

@@ -11,7 +11,7 @@ use gatewright::server::{Protocol, Roles};
 
 use crate::random::Random;
 use crate::servers::harness::{Folder, Process, program};
-use crate::wire::{Answer, PATIENCE, Request, Running, read_answers};
+use crate::wire::{Answer, PATIENCE, Request, Running, answers, read_answers};
 
 const COMPLETE: Option<ProtocolStatus> = Some(ProtocolStatus::REQUEST_COMPLETE);
 const PLAIN: [(&str, &str); 1] = [("Content-Type", "text/plain")];
@@ -175,6 +175,26 @@ fn a_filter_that_leaves_input_unread_leaves_the_connection_usable() {
         let answer = ask_on(&mut peer, &filter_request(path, ("400000", "600000"), &body, &data));
         assert_told(&answer, read_of_body, read_of_data);
     }
+}
+
+/// A close with DATA on its way would reset the connection, and the answer with it.
+#[test]
+fn a_filter_that_answers_before_the_end_of_data_does_not_have_its_connection_reset() {
+    let server = start(|environ, respond| {
+        environ.data.read_exact(&mut [0; 4])?;
+        respond.start("200 OK", PLAIN)?.send("enough")
+    });
+    let mut peer = server.connect();
+    let mut wire = Request { role: Role::FILTER, keep_conn: false, ..Request::new(&[], b"") }.bytes();
+    encode::stream(&mut wire, Stream::Data, 1, b"data");
+    peer.write_all(&wire).unwrap();
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert!(answers(&answer)[0].text().ends_with("enough"));
+    let mut rest = Vec::new();
+    encode::stream(&mut rest, Stream::Data, 1, b"more");
+    encode::stream_end(&mut rest, Stream::Data, 1);
+    peer.write_all(&rest).expect("it is read, and dropped");
 }
 
 /// STDIN and DATA may come in turns, in records of any size.

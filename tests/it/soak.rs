@@ -130,11 +130,19 @@ impl<'f> Site<'f> {
             assert_eq!(status.code(), Some(0), "{}", process.log());
             assert!(!process.log().contains("panic of the server"), "{}", process.log());
             lives.count += 1;
-            if is_last || !load.failures().is_empty() {
-                return;
-            }
             process = next.take().unwrap_or_else(|| self.next(lives.count));
+            if is_last || !load.failures().is_empty() {
+                return Self::end(process, load);
+            }
         }
+    }
+
+    /// The last peers' requests, too, find a gateway.
+    fn end(mut process: Process, load: &Load) {
+        load.end();
+        wait_until("the last requests are over", || load.is_calm());
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait().code(), Some(0), "{}", process.log());
     }
 
     /// Looks at what a gateway holds when nothing is under way, in the middle of its life and late.

@@ -58,10 +58,15 @@ impl Load {
         struct Over<'l>(&'l Load);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
-                self.0.over.store(true, SeqCst);
+                self.0.end();
             }
         }
         Over(self)
+    }
+
+    /// No peer begins any more.
+    pub(super) fn end(&self) {
+        self.over.store(true, SeqCst);
     }
 
     /// One peer after the other.

@@ -119,7 +119,56 @@ pub struct Settings {
     pub ready: ReadyModel,
 }
 
-/// FastCGI roles that an application knows besides that of a responder.
+/// FastCGI roles that an application knows besides that of a responder (FastCGI 1.0, section 6).
+///
+/// Which one a request asks for is [`Environ::wsgi`](crate::environ::Environ::wsgi)'s `role`.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::sync::Arc;
+/// use gatewright::app::app;
+/// use gatewright::environ::Role;
+/// use gatewright::proto::fcgi::{self, Stream, encode};
+/// use gatewright::server::{Protocol, Roles, Server, SocketRights, Stop};
+///
+/// const PLAIN: [(&str, &str); 1] = [("Content-Type", "text/plain")];
+/// let application = app(|environ, respond| match environ.wsgi.role {
+///     Role::Authorizer if environ.header("Authorization") == Some(b"Basic Z29vZA==") => {
+///         respond.start("200 OK", [("Variable-LEVEL", "guest")])?.send("")
+///     }
+///     Role::Authorizer => respond.start("403 Forbidden", PLAIN)?.send("no entry\n"),
+///     Role::Filter => {
+///         let mut file = String::new();
+///         environ.data.read_to_string(&mut file)?;
+///         respond.start("200 OK", PLAIN)?.send(file.to_uppercase())
+///     }
+///     _ => respond.start("200 OK", PLAIN)?.send("hello\n"),
+/// });
+/// let mut server = Server::new(Protocol::FastCgi);
+/// server.settings.roles = Roles { authorizer: true, filter: true };
+/// let listeners = server.bind(&"127.0.0.1:0".parse()?, &SocketRights::default())?;
+/// let address = listeners[0].description().to_owned();
+/// let stop = Stop::new();
+/// let stopped = stop.clone();
+/// let running = std::thread::spawn(move || server.serve(Arc::new(application), &stopped));
+///
+/// // What a web server sends to a filter: the request, its body, which is empty, and the file.
+/// let mut wire = Vec::new();
+/// encode::begin_request(&mut wire, 1, fcgi::Role::FILTER, false);
+/// encode::params(&mut wire, 1, [(&b"REQUEST_METHOD"[..], &b"GET"[..])])?;
+/// encode::stream_end(&mut wire, Stream::Stdin, 1);
+/// encode::stream(&mut wire, Stream::Data, 1, b"the file");
+/// encode::stream_end(&mut wire, Stream::Data, 1);
+/// let mut peer = std::net::TcpStream::connect(address)?;
+/// peer.write_all(&wire)?;
+/// let mut answer = Vec::new();
+/// peer.read_to_end(&mut answer)?;
+/// assert!(String::from_utf8_lossy(&answer).contains("THE FILE"));
+///
+/// stop.stop();
+/// running.join().expect("no panic")?;
+/// # Ok::<(), gatewright::error::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     /// It answers whether a request is allowed: with status 200, and headers that start with `Variable-`, or with any

@@ -197,8 +197,9 @@ impl Connection {
         }
         self.tell(&intake);
         let asked = !intake.aside.is_empty();
-        // A new connection whose only request is whole need not be registered: most are closed after it.
-        let alone = matches!(&ready[..], [request] if worker.may_run && request.body_whole);
+        // A new connection whose only request is whole need not be registered when it is closed after that.
+        let alone =
+            matches!(&ready[..], [request] if worker.may_run && request.body_whole && !request.keep_conn);
         let park = !alone || self.link.is_in_set();
         self.settle(intake, park) && asked
     }

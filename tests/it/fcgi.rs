@@ -238,6 +238,27 @@ fn an_unknown_role_is_answered_at_once_and_a_good_request_follows() {
     assert!(read_answers(&mut peer, 1)[0].text().ends_with("/good"));
 }
 
+/// What was refused, or given up before it started, is over as any other request is.
+#[test]
+fn a_refused_or_aborted_request_ends_a_connection_that_is_not_kept() {
+    let server = start();
+    let begin = |role| {
+        let mut wire = Vec::new();
+        encode::begin_request(&mut wire, 1, role, false);
+        wire
+    };
+    let mut aborted = begin(Role::RESPONDER);
+    encode::abort_request(&mut aborted, 1);
+    for (wire, status) in [(begin(Role::AUTHORIZER), Some(ProtocolStatus::UNKNOWN_ROLE)), (aborted, COMPLETE)]
+    {
+        let mut peer = server.connect();
+        peer.write_all(&wire).unwrap();
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        assert_eq!(answers(&all)[0].status, status);
+    }
+}
+
 #[test]
 fn a_second_request_on_a_busy_connection_is_answered_before_the_first_is_whole() {
     let server = start();

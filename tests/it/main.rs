@@ -18,6 +18,8 @@ mod interop;
 mod ladder;
 #[cfg(unix)]
 mod models;
+#[cfg(unix)]
+mod multiplex;
 mod oracle;
 #[cfg(target_os = "linux")]
 mod programs;
@@ -25,10 +27,14 @@ mod random;
 #[cfg(unix)]
 mod regressions;
 #[cfg(unix)]
+mod roles;
+#[cfg(unix)]
 mod scgi;
 #[cfg(unix)]
 mod servers;
 mod simple_server;
+#[cfg(target_os = "linux")]
+mod soak;
 mod validate;
 #[cfg(windows)]
 mod windows;

@@ -10,7 +10,7 @@ mod apache;
 mod bad_input;
 mod caddy;
 mod cases;
-mod client;
+pub(crate) mod client;
 mod command_line;
 mod environment;
 mod folders;

@@ -57,6 +57,11 @@ pub(super) enum Lost {
 }
 
 impl Inbound {
+    /// One that the request's role does not have: what comes is skipped, and reads as nothing.
+    pub(super) fn unwanted() -> Self {
+        Self { lost: Some(Lost::Abandoned), ..Self::default() }
+    }
+
     /// Keeps a piece, up to `most` bytes in all that wait.
     pub(super) fn keep(&mut self, data: &[u8], most: u64) {
         if self.lost.is_some() {

@@ -20,6 +20,8 @@ pub(in crate::server) struct Request {
     pub(super) gathered: Vec<u8>,
     /// Nothing more comes for it.
     pub(super) body_whole: bool,
+    /// The web server may send others while it is served.
+    pub(super) keep_conn: bool,
 }
 
 /// What becomes of a connection.
@@ -124,9 +126,10 @@ impl Head {
     }
 
     fn may_start(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| {
-            opened.error.is_some() || self.stdin_ended || self.gathered.len() >= opened.enough
-        })
+        let whole = self.stdin_ended || self.role == Role::Authorizer;
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.error.is_some() || whole || self.gathered.len() >= opened.enough)
     }
 }
 
@@ -255,7 +258,10 @@ impl Intake {
             opened: None,
             gathered: place.spares.take_bytes(),
             stdin_ended: false,
-            data: Inbound::default(),
+            data: match role {
+                Role::Filter => Inbound::default(),
+                _ => Inbound { ended: true, ..Inbound::unwanted() },
+            },
         });
     }
 
@@ -305,7 +311,8 @@ impl Intake {
             error = Some(body_too_short(head.gathered.len()));
         }
         place.spares.give_bytes(head.params);
-        let stdin = Inbound { ended: head.stdin_ended, ..Inbound::default() };
+        let kept = if head.role == Role::Authorizer { Inbound::unwanted() } else { Inbound::default() };
+        let stdin = Inbound { ended: head.stdin_ended, ..kept };
         let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
         self.serial += 1;
         let key = Key { id, serial: self.serial };
@@ -324,6 +331,7 @@ impl Intake {
             error,
             gathered: head.gathered,
             body_whole,
+            keep_conn: head.keep_conn,
         });
     }
 
@@ -386,7 +394,7 @@ impl Intake {
             self.decoder.finish(key.id);
         }
         self.closing |= !feed.keep_conn;
-        self.unread |= !feed.stdin.ended || !(feed.data.ended || feed.data.kept.is_empty());
+        self.unread |= !feed.stdin.ended || !feed.data.ended;
         feed.aborted
     }
 
@@ -498,8 +506,10 @@ impl Head {
             }
         }
         if self.role == Role::Authorizer {
-            // It gets no body.
-            (self.stdin_ended, opened.length) = (true, None);
+            // It gets no body; the length that a web server may tell is that of the responder's.
+            opened.vars.remove("CONTENT_LENGTH");
+            opened.length = None;
+            self.gathered.clear();
         }
         self.opened = Some(opened);
         Ok(())

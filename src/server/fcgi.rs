@@ -146,7 +146,9 @@ impl Connection {
             self.close(intake, Fate::Closed);
             return false;
         }
-        if self.link.has_expired(Wait::Parked) {
+        // A connection without a request is looked at once more: what has just come was sent before its time was over.
+        let late = self.link.has_expired(Wait::Parked);
+        if late && !intake.is_between_requests() {
             self.end_waiting(intake);
             return false;
         }
@@ -196,6 +198,12 @@ impl Connection {
             }
         }
         self.tell(&intake);
+        if late && intake.is_between_requests() {
+            self.close(intake, Fate::Closed);
+            return false;
+        } else if late {
+            self.link.forgive(Wait::Parked);
+        }
         let asked = !intake.aside.is_empty();
         // A new connection whose only request is whole need not be registered when it is closed after that.
         let alone =
@@ -240,9 +248,6 @@ impl Connection {
 
     /// What a parked connection waited for has not come in time.
     fn end_waiting(self: &Arc<Self>, mut intake: MutexGuard<'_, Intake>) {
-        if intake.is_between_requests() {
-            return self.close(intake, Fate::Closed);
-        }
         refuse(&mut intake, &"the peer stopped sending".into());
         self.tell(&intake);
         self.settle(intake, false);

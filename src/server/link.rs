@@ -303,6 +303,11 @@ impl Link {
         self.expired.load(Ordering::SeqCst) & (1 << wait as u8) != 0
     }
 
+    /// What was waited for has come at the last moment.
+    pub(super) fn forgive(&self, wait: Wait) {
+        self.expired.fetch_and(!(1 << wait as u8), Ordering::SeqCst);
+    }
+
     /// What the ready set said about the whole connection.
     pub(super) fn note(&self, event: Event) {
         if event.gone {

@@ -126,19 +126,18 @@ impl Connection {
             }
             Stage::Closed => return None,
         }
-        if self.link.has_expired(Wait::Parked) {
-            if self.begun.load(Ordering::Relaxed) {
-                refuse(&"the peer stopped sending".into());
-                self.shut(stage);
-            } else {
-                self.leave(stage);
-            }
+        // A connection without a request is looked at once more: what has just come was sent before its time was over.
+        let late = self.link.has_expired(Wait::Parked);
+        if late && self.begun.load(Ordering::Relaxed) {
+            refuse(&"the peer stopped sending".into());
+            self.shut(stage);
             return None;
         }
         loop {
             match self.link.receive(&mut worker.block) {
                 Ok(Received::Some(count)) => {
                     if !self.begun.swap(true, Ordering::Relaxed) {
+                        self.link.forgive(Wait::Parked);
                         let until = self.link.core.clock.after(self.link.core.settings.head_timeout);
                         self.link.set_deadline(Wait::Parked, until);
                     }
@@ -155,6 +154,10 @@ impl Connection {
                     if count < worker.block.len() && !event.ended {
                         break;
                     }
+                }
+                Ok(Received::Nothing) if late && !self.begun.load(Ordering::Relaxed) => {
+                    self.leave(stage);
+                    return None;
                 }
                 Ok(Received::Nothing) => break,
                 Ok(Received::End) => return self.end_of_input(stage),

@@ -484,7 +484,8 @@ fn is_not_aborted_when_the_peer_has_only_ended_its_sending() {
 fn an_abort_is_one_requests_own() {
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
-    let inside = Arc::new(Barrier::new(3));
+    let inside = Arc::new(Barrier::new(4));
+    let all_inside = Arc::clone(&inside);
     let application = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
         inside.wait();
         let read = std::io::copy(&mut environ.input, &mut std::io::sink());
@@ -500,6 +501,8 @@ fn an_abort_is_one_requests_own() {
         encode::stream(&mut wire, Stream::Stdin, id, &[b'x'; 50_000]);
         peer.write_all(&wire).unwrap();
     }
+    // One that is given up before its application has begun never gets there.
+    all_inside.wait();
     let mut wire = Vec::new();
     encode::abort_request(&mut wire, 2);
     peer.write_all(&wire).unwrap();

@@ -247,7 +247,10 @@ fn lengths_that_are_not_true() {
 fn an_abort_inside_data_is_an_error_of_its_next_read_and_the_connection_goes_on() {
     let (tell, told_error) = mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
+    let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let has_begun = std::sync::Arc::clone(&begun);
     let application = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+        begun.wait();
         let mut data = Vec::new();
         let read = environ.data.read_to_end(&mut data);
         let read = read.map_err(|error| error.kind());
@@ -259,11 +262,14 @@ fn an_abort_inside_data_is_an_error_of_its_next_read_and_the_connection_goes_on(
     for length in [0, 10, 400_000] {
         let mut wire = Request { role: Role::FILTER, ..Request::new(&[], b"") }.bytes();
         encode::stream(&mut wire, Stream::Data, 1, &bytes(length, 1));
+        peer.write_all(&wire).unwrap();
+        // One that is given up before its application has begun never gets there.
+        has_begun.wait();
+        let mut wire = Vec::new();
         encode::abort_request(&mut wire, 1);
         peer.write_all(&wire).unwrap();
         let answer = read_answers(&mut peer, 1).remove(0);
         assert_eq!((answer.text(), answer.status), (String::new(), COMPLETE));
-        // It may have been given up before its application began.
         let (read, count, aborted) = told_error.recv_timeout(PATIENCE).unwrap();
         assert_eq!((read, aborted), (Err(std::io::ErrorKind::ConnectionAborted), true));
         assert!(count <= length);

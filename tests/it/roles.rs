@@ -278,6 +278,7 @@ fn an_abort_inside_data_is_an_error_of_its_next_read_and_the_connection_goes_on(
     encode::stream(&mut wire, Stream::Data, 1, b"data");
     encode::stream_end(&mut wire, Stream::Data, 1);
     peer.write_all(&wire).unwrap();
+    has_begun.wait();
     assert!(read_answers(&mut peer, 1)[0].text().ends_with("read"));
     assert_eq!(told_error.recv_timeout(PATIENCE).unwrap(), (Ok(4), 4, false));
 }

@@ -11,7 +11,7 @@ use crate::server::ready::Event;
 pub(in crate::server) enum Job {
     /// Something happened on a registered socket.
     Turn(Event),
-    /// A connection was accepted.
+    /// A connection was accepted, or may have more to read although nothing happens on it.
     New(Arc<dyn Session>),
     /// There may be connections to accept.
     Accept(usize),

@@ -25,6 +25,9 @@ use crate::util::FileSource;
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
 
+/// Requests of one connection that are served before it goes behind all others that wait.
+const IN_A_ROW: usize = 16;
+
 /// One connection.
 pub(in crate::server) struct Connection {
     pub(super) link: Link,
@@ -128,13 +131,13 @@ impl Connection {
         &self.link.core.settings
     }
 
-    /// Reads and serves until nothing more is here.
+    /// Reads and serves until nothing more is here, or others should have their turn.
     fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
-        loop {
+        let core = Arc::clone(&self.link.core);
+        for _ in 0..IN_A_ROW {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                let core = Arc::clone(&self.link.core);
                 return core.push(Job::Serve(self));
             }
             if !self.run(request, worker) {
@@ -142,6 +145,7 @@ impl Connection {
             }
             event = Event::default();
         }
+        core.leave(Job::New(self));
     }
 
     /// Reads what is there; gives the request once it may start.
@@ -179,7 +183,8 @@ impl Connection {
                         state.again = full || event.ended;
                         return Some(request);
                     }
-                    if !full && !event.ended {
+                    // What comes from now on is for nobody, and has a bound of its own.
+                    if matches!(state.stage, Stage::Lingering(_)) || !full && !event.ended {
                         break;
                     }
                 }

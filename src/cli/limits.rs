@@ -37,8 +37,7 @@ pub(super) struct Limits {
     /// Time between two pieces of a body [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     body_timeout: Option<Duration>,
-    /// Bytes a second at which a body comes that an application waits for, once it has waited for --body-timeout; HTTP alone
-    /// [default: 240]
+    /// Bytes a second at which a body comes, once it was waited for as long as --body-timeout; HTTP alone [default: 240]
     #[arg(long, value_name = "N")]
     min_body_rate: Option<u32>,
     /// Time for the peer to read on [default: 60s]

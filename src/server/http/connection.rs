@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use super::body::Body;
 use super::environ::Ends;
@@ -15,6 +16,7 @@ use crate::handlers::{
 };
 use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
+use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
@@ -43,6 +45,8 @@ struct State {
     again: bool,
     /// Requests that were answered.
     served: u64,
+    /// Since when a body is waited for that no application reads.
+    waits_since: Millis,
 }
 
 /// How far the connection has come.
@@ -123,7 +127,7 @@ impl Serve for Connection {
 impl Connection {
     pub(in crate::server) fn new(link: Link) -> Self {
         let stage = Stage::Head(head_decoder(&link.core.settings), Vec::new());
-        let state = State { stage, pending: Vec::new(), again: false, served: 0 };
+        let state = State { stage, pending: Vec::new(), again: false, served: 0, waits_since: 0 };
         Self { link, state: Mutex::new(state), ends: OnceLock::new() }
     }
 
@@ -237,6 +241,7 @@ impl Connection {
                     };
                     spares.give_bytes(std::mem::take(head));
                     state.stage = Stage::Body(request);
+                    state.waits_since = self.link.core.clock.now();
                 }
                 Stage::Body(request) => {
                     let gathered = gather(request, &mut bytes, self.settings());
@@ -345,8 +350,13 @@ impl Connection {
         }
         match &state.stage {
             Stage::Lingering(_) => return self.shut(state),
-            Stage::Body(_) | Stage::Skipping(..) => {
-                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.body_timeout));
+            Stage::Body(request) => {
+                let until = self.body_deadline(state.waits_since, request.decoder.received());
+                self.link.set_deadline(Wait::Parked, until);
+            }
+            Stage::Skipping(_, dropped) => {
+                let until = self.body_deadline(state.waits_since, *dropped);
+                self.link.set_deadline(Wait::Parked, until);
             }
             _ if idle && core.is_draining() => {
                 self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
@@ -360,6 +370,16 @@ impl Connection {
         if self.link.park(self).is_err() {
             self.leave(state);
         }
+    }
+
+    /// Until when the next piece of a body has to come, of which so much came since then.
+    fn body_deadline(&self, since: Millis, received: u64) -> Option<Millis> {
+        let (clock, settings) = (&self.link.core.clock, self.settings());
+        let next = clock.after(settings.body_timeout)?;
+        let in_all = settings.body_patience(received);
+        let waited = Duration::from_millis(clock.now().saturating_sub(since));
+        let left = in_all.map(|in_all| in_all.saturating_sub(waited).max(Duration::from_millis(1)));
+        Some(left.and_then(|left| clock.after(left)).map_or(next, |left| next.min(left)))
     }
 
     fn leave(&self, mut state: MutexGuard<'_, State>) {
@@ -427,6 +447,7 @@ impl Connection {
                     true => Stage::Head(head_decoder(self.settings()), Vec::new()),
                     false => Stage::Skipping(decoder, 0),
                 };
+                state.waits_since = self.link.core.clock.now();
                 return Some(state);
             }
             After::Shut => self.shut(state),

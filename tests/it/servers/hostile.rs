@@ -9,6 +9,8 @@ use std::time::Duration;
 use gatewright::proto::fcgi::{Role, Stream, encode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod http;
+
 use super::client::PATIENCE;
 use super::harness::{Folder, Process, program, wait_until};
 use crate::wire::{Request, answers, read_answers};
@@ -250,7 +252,7 @@ fn ten_thousand_idle_and_half_open_connections_hold_no_worker() {
 
 #[test]
 fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &[]);
         let head = match kind {
             "fcgi" => {
@@ -259,9 +261,13 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
                 encode::stream(&mut wire, Stream::Stdin, 1, &[b'x'; 30_000]);
                 wire
             }
-            _ => {
+            "scgi" => {
                 let pairs = [("CONTENT_LENGTH", "60000"), ("SCGI", "1"), ("PATH_INFO", "/echo")];
                 [scgi(&pairs), vec![b'x'; 30_000]].concat()
+            }
+            _ => {
+                let head = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n";
+                [&head[..], &[b'x'; 30_000]].concat()
             }
         };
         let mut held: Vec<UnixStream> = (0..30).map(|_| target.connect()).collect();
@@ -274,7 +280,7 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
         }
         let mut answer = Vec::new();
         slow.read_to_end(&mut answer).expect("an answer");
-        assert!(String::from_utf8_lossy(&answer).contains("Status: 200"));
+        assert!(String::from_utf8_lossy(&answer).contains("200 OK"));
         drop(held);
         target.assert_unharmed(16);
     }
@@ -282,7 +288,7 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
 
 #[test]
 fn a_peer_that_disappears_at_any_byte_leaves_nothing_behind() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &[]);
         let whole = request(kind, "/big?bytes=1000000");
         for cut in 0..=whole.len() {
@@ -301,7 +307,7 @@ fn a_peer_that_disappears_at_any_byte_leaves_nothing_behind() {
 /// longer than it may.
 #[test]
 fn peers_that_never_read_are_given_up_in_time() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &["--write-timeout", "300ms"]);
         let silent: Vec<UnixStream> = (0..6).map(|_| target.connect()).collect();
         for mut stream in &silent {
@@ -342,7 +348,7 @@ fn a_body_on_a_shared_connection_is_kept_up_to_its_limit() {
 #[test]
 fn exhausted_descriptors_neither_spin_nor_kill() {
     const LIMIT: usize = 40;
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::limited(kind, &LIMIT.to_string(), &["--max-connections", "0"]);
         let whole = good(kind);
         // Begun, so that none of them may make room.

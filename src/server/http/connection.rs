@@ -164,6 +164,7 @@ impl Connection {
             }
             Stage::Whole(_) | Stage::Running => {
                 state.again = true;
+                self.link.look_for_end(event);
                 let _ = self.link.park(self);
                 return None;
             }
@@ -185,6 +186,7 @@ impl Connection {
                     let full = count == worker.block.len();
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
                         state.again = full || event.ended;
+                        self.link.look_for_end(event);
                         return Some(request);
                     }
                     // What comes from now on is for nobody, and has a bound of its own.

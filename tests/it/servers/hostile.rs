@@ -9,6 +9,7 @@ use std::time::Duration;
 use gatewright::proto::fcgi::{Role, Stream, encode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod flags;
 mod http;
 
 use super::client::PATIENCE;
@@ -32,13 +33,21 @@ impl Target {
 
     /// With so many descriptors at most.
     fn limited(kind: &'static str, descriptors: &str, flags: &[&str]) -> Self {
+        Self::run(kind, descriptors, "2", flags)
+    }
+
+    fn with_workers(kind: &'static str, workers: &str, flags: &[&str]) -> Self {
+        Self::run(kind, "20000", workers, flags)
+    }
+
+    fn run(kind: &'static str, descriptors: &str, workers: &str, flags: &[&str]) -> Self {
         let folder = Folder::new();
         let socket = folder.path("app.sock");
         let most = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1;
         let wanted = descriptors.parse::<u64>().expect("a number").min(most);
         let mut process = Process::start(&folder, "gateway", "prlimit".as_ref(), |command| {
             command.arg(format!("--nofile={wanted}:{wanted}")).arg(program("workbench")).arg(kind);
-            command.arg("--socket").arg(&socket).args(["--workers", "2"]).args(flags);
+            command.arg("--socket").arg(&socket).args(["--workers", workers]).args(flags);
         });
         process.ready_when(|| UnixStream::connect(&socket).is_ok());
         let mut target = Self { folder, process, kind, descriptors: 0, memory: 0 };

@@ -98,9 +98,9 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
     pub body_timeout: Duration,
-    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while an
-    /// application waited for it; who is slower is cut off, since applications are held up. Under HTTP alone: web servers
-    /// gather bodies themselves.
+    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while it
+    /// was waited for; who is slower is cut off, since applications are held up, or connections. Under HTTP alone: web
+    /// servers gather bodies themselves.
     pub min_body_rate: u32,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
@@ -217,6 +217,12 @@ impl Settings {
             },
             Protocol::FastCgi | Protocol::Scgi => settings,
         }
+    }
+
+    /// How long a body of HTTP may be waited for in all, when so many bytes of it have come; `None` without a limit.
+    fn body_patience(&self, received: u64) -> Option<Duration> {
+        let earned = received.checked_div(u64::from(self.min_body_rate)).map(Duration::from_secs)?;
+        (!self.body_timeout.is_zero()).then(|| self.body_timeout.saturating_add(earned))
     }
 
     /// The limit of a body, as a number that can be compared with.

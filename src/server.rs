@@ -93,6 +93,8 @@ pub struct Settings {
     /// Workers at most: threads that run applications. There are as many as the machine has cores, and at least two, to
     /// begin with; more come while these are held up, and go after ten seconds without work.
     pub workers: usize,
+    /// How long a request waits for a worker where all are held up; then it is answered with 503 and Retry-After.
+    pub worker_wait: Duration,
     /// Time for a whole head, from its first byte.
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
@@ -246,6 +248,7 @@ impl Default for Settings {
             max_connections: most_connections(),
             max_requests_per_connection: 64,
             workers: 64,
+            worker_wait: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             min_body_rate: 240,

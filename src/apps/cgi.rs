@@ -32,6 +32,7 @@ use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
 use crate::error::{Error, Fault};
+use crate::handlers::base::RETRY_AFTER;
 use crate::sys::{Given, Limit, SpawnError, spawn};
 
 pub use self::settings::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
@@ -300,7 +301,7 @@ fn busy(why: NoSlot, settings: &ProgramSettings, respond: Responder<'_>) -> AppR
         ),
         _ => log::warn!("no program has ended within {:?} (--queue-timeout): 503", settings.queue_timeout),
     }
-    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "5")];
+    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", RETRY_AFTER)];
     respond.start("503 Service Unavailable", headers)?.send("503 Service Unavailable: try again later\n")
 }
 

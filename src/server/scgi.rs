@@ -85,7 +85,7 @@ impl Session for Connection {
             }
             *lock(&self.stage) = Stage::Whole(request);
             let core = Arc::clone(&self.link.core);
-            core.push(Job::Serve(self));
+            core.push(Job::Serve(self, None));
         }
     }
 }
@@ -95,6 +95,18 @@ impl Serve for Connection {
         let mut stage = lock(&self.stage);
         if let Stage::Whole(request) = std::mem::replace(&mut *stage, Stage::Running) {
             drop(stage);
+            self.run(request, worker);
+        }
+    }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut stage = lock(&self.stage);
+        if let Stage::Whole(mut request) = std::mem::replace(&mut *stage, Stage::Running) {
+            drop(stage);
+            // Nobody waits for what is missing of the body.
+            request.vars.remove("CONTENT_LENGTH");
+            request.vars.remove("HTTP_TRANSFER_ENCODING");
+            request.error = Some(error);
             self.run(request, worker);
         }
     }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Session, lock};
+use crate::error::Error;
+use crate::server::clock::Millis;
 use crate::server::fcgi;
 use crate::server::ready::Event;
 
@@ -16,14 +18,21 @@ pub(in crate::server) enum Job {
     /// There may be connections to accept.
     Accept(usize),
     /// A request is whole, or long enough to begin.
-    Run(Arc<fcgi::Connection>, Box<fcgi::Request>),
+    Run(Arc<fcgi::Connection>, Box<fcgi::Request>, Since),
     /// The same, where a connection has one request only.
-    Serve(Arc<dyn Serve>),
+    Serve(Arc<dyn Serve>, Since),
 }
+
+/// When the housekeeper saw first that a request waits for a worker. It looks only while workers are held up: as long as
+/// they are not, nobody asks for the time.
+pub(in crate::server) type Since = Option<Millis>;
 
 /// A connection whose request may start.
 pub(in crate::server) trait Serve: Send + Sync {
     fn serve(self: Arc<Self>, worker: &mut super::Worker<'_>);
+
+    /// Answers its request with an error in the application's place, without waiting for anybody.
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut super::Worker<'_>);
 }
 
 /// In the order they came.

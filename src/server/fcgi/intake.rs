@@ -22,6 +22,8 @@ pub(in crate::server) struct Request {
     pub(super) body_whole: bool,
     /// The web server may send others while it is served.
     pub(super) keep_conn: bool,
+    /// Its answer comes from a thread that may wait for nobody.
+    pub(super) put_aside: bool,
 }
 
 /// What becomes of a connection.
@@ -332,6 +334,7 @@ impl Intake {
             gathered: head.gathered,
             body_whole,
             keep_conn: head.keep_conn,
+            put_aside: false,
         });
     }
 

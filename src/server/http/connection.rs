@@ -115,6 +115,23 @@ impl Serve for Connection {
             other => state.stage = other,
         }
     }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Whole(mut request) => {
+                drop(state);
+                // Nobody waits for what is missing of the body.
+                request.vars.remove("CONTENT_LENGTH");
+                request.vars.remove("HTTP_TRANSFER_ENCODING");
+                request.decoder = BodyDecoder::empty();
+                request.exchange.keep_alive = false;
+                request.error = Some(error);
+                self.run(request, worker);
+            }
+            other => state.stage = other,
+        }
+    }
 }
 
 impl Connection {
@@ -135,7 +152,7 @@ impl Connection {
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
                 let core = Arc::clone(&self.link.core);
-                return core.push(Job::Serve(self));
+                return core.push(Job::Serve(self, None));
             }
             if !self.run(request, worker) {
                 return;
@@ -455,9 +472,10 @@ impl Connection {
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
+        let refused = error.is_some();
         let handler = Handler {
             connection: self,
-            refused: error.is_some(),
+            refused,
             body: RefCell::new(body),
             outgoing: &outgoing,
             scratch: RefCell::new(scratch),
@@ -482,7 +500,8 @@ impl Connection {
         let pending = if next.is_empty() { left } else { next };
         let after = match outcome.end {
             End::Answered if keeps_alive => After::Next(decoder),
-            End::Answered if decoder.is_whole() && pending.is_empty() => After::Leave,
+            // What was refused may still be on its way.
+            End::Answered if decoder.is_whole() && pending.is_empty() && !refused => After::Leave,
             End::Answered => After::Shut,
             _ => {
                 self.link.reset_on_close();

@@ -394,11 +394,11 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
-/// Sets REQUEST_METHOD where the parameters were refused before it came: the answer to HEAD has no body, whatever it is.
-fn set_method<'p>(vars: &mut Vars, mut pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
-    if let Some((name, method)) = pairs.find(|(name, _)| *name == b"REQUEST_METHOD") {
-        vars.set(name, method);
-    }
+/// Sets what is known of a request whose parameters were refused: the answer to HEAD has no body, whatever it is, and the
+/// log shall say what was refused.
+fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
+    const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
+    pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }
 
 /// The body came to its end before its announced length, and nothing runs yet that could be told by an error.

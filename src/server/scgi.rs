@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{FIRST, Settings, attributes, body_too_short, check_body, check_pairs, set_method};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, check_pairs, set_line};
 use crate::app::refusal;
 use crate::environ::{Abort, Collector, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
@@ -385,7 +385,7 @@ fn read_pairs(head: &[u8], settings: &Settings, vars: Vars) -> Request {
     })()
     .err();
     if request.error.is_some() {
-        set_method(&mut request.vars, Pairs::new(head).filter_map(Result::ok));
+        set_line(&mut request.vars, Pairs::new(head).filter_map(Result::ok));
     }
     request
 }

@@ -8,7 +8,7 @@ use crate::proto::fcgi::{self, Decoder, EndOfInput, Event, Names, Pairs, Protoco
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
 use crate::server::link::Link;
-use crate::server::{Settings, body_too_short, check_body, check_pairs, set_method};
+use crate::server::{Settings, body_too_short, check_body, check_pairs, set_line};
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(in crate::server) struct Request {
@@ -504,7 +504,7 @@ impl Head {
             // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
             Err(Refused::Protocol(error)) => return Err(error),
             Err(Refused::Request(error)) => {
-                set_method(&mut opened.vars, Pairs::new(&self.params).filter_map(Result::ok));
+                set_line(&mut opened.vars, Pairs::new(&self.params).filter_map(Result::ok));
                 opened.error = Some(error);
             }
         }

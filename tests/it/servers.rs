@@ -11,6 +11,7 @@ mod bad_input;
 mod caddy;
 mod cases;
 pub(crate) mod client;
+mod clients;
 mod command_line;
 mod environment;
 mod folders;

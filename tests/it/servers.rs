@@ -8,6 +8,7 @@ mod access;
 mod alone;
 mod apache;
 mod bad_input;
+mod browser;
 mod caddy;
 mod cases;
 pub(crate) mod client;

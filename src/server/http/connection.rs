@@ -660,9 +660,11 @@ impl BaseHandler for Handler<'_, '_> {
             head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
         }
         self.send_headers(out, head)?;
-        let sent = self.outgoing.borrow_mut().send_file(plain, length)?;
+        let mut sent = 0;
+        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
+        // Also what a client got that has left since.
         head.add_bytes_sent(sent);
-        Ok(true)
+        result.map(|()| true)
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

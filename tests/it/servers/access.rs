@@ -1,6 +1,8 @@
 //! Access logs, as gateways behind web servers write them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -185,6 +187,31 @@ fn requests_that_cannot_be_read_are_logged_as_far_as_they_came() {
         assert!(told.starts_with("127.0.0.1 - - ["), "{told}");
         assert!(told.contains(&format!("] \"{line}\" {status} ")), "{wire:.60?}: {told:.300}");
     }
+}
+
+/// Of a file that the system sends, too: it was 0 for whoever broke a download off.
+#[test]
+fn a_download_that_is_broken_off_is_logged_with_what_was_sent() {
+    const SIZE: u64 = 256 << 20;
+    let (folder, port) = (Folder::new(), free_port());
+    let path = folder.path("access.log");
+    fs::File::create(folder.mkdir("www").join("large"))
+        .and_then(|file| file.set_len(SIZE))
+        .expect("our folder");
+    let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--access-log"]).arg(&path);
+        command.args(["--access-log-format", "json"]).arg(format!("dir:{}", folder.path("www").display()));
+    });
+    gateway.ready_when(|| answers(port));
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+    stream.write_all(&Request::new("GET", "/large").bytes).expect("room in the socket");
+    stream.read_exact(&mut vec![0; 1 << 20]).expect("a part of the file");
+    drop(stream);
+    let told: Value = serde_json::from_str(&wait_for(&path, 1)[0]).expect("JSON");
+    assert_eq!((&told["status"], &told["end"]), (&200.into(), &"client gone".into()));
+    let bytes = told["bytes"].as_u64().expect("a number");
+    // Its head was among what was read.
+    assert!(((1 << 20) - 1000..SIZE).contains(&bytes), "{told}");
 }
 
 #[test]

@@ -123,6 +123,15 @@ impl CgiPrograms {
         })
     }
 
+    /// The paths that name its programs, each with a slash in front, in order: at most `most`, and whether there are more.
+    /// One program has the empty path; whoever behaves like fcgiwrap knows of none.
+    ///
+    /// # Errors
+    /// The folder cannot be entered any more.
+    pub fn paths(&self, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        self.source.paths(most, &self.settings)
+    }
+
     /// Makes this process the parent of what programs leave behind, so that a time-out finds also those descendants that
     /// have left their program's group. For processes that have no other children: these are reaped too.
     ///

@@ -54,6 +54,7 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
 pub(super) struct Opened {
     pub(super) app: Arc<dyn Application>,
     /// What is served where; empty where the web server in front knows better.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only servers tell"))]
     pub(super) offers: Vec<Offer>,
     /// All programs: those of several applications share what bounds and ends them.
     #[cfg(target_os = "linux")]

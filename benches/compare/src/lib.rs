@@ -16,6 +16,7 @@ mod peers;
 mod picture;
 mod process;
 pub mod protocol;
+mod readme;
 mod report;
 mod results;
 mod signals;
@@ -55,7 +56,7 @@ fn run() -> anyhow::Result<()> {
         Args::Render(file) => {
             let results: Results =
                 serde_json::from_slice(&fs::read(&file).with_context(|| file.display().to_string())?)?;
-            report::write(&results, &benches().join("results"))?;
+            publish(&results, &benches())?;
         }
         Args::Run(run) => compare(*run)?,
     }
@@ -129,9 +130,13 @@ fn compare(run: Run) -> anyhow::Result<()> {
     results.machine.load_average[1] = machine::load_average();
     // Whoever reads this may have had enough.
     let _ = writeln!(io::stdout(), "{}", report::tables(&results));
-    let folder = if run.save { benches.join("results") } else { benches.join("target/last") };
-    report::write(&results, &folder)?;
-    eprintln!("written to {}", folder.display());
+    if run.save {
+        publish(&results, &benches)?;
+    } else {
+        let folder = benches.join("target/last");
+        report::write(&results, &folder)?;
+        eprintln!("written to {}", folder.display());
+    }
     // A wrong answer of another's is a result; its own table tells.
     let strict = |sample: &Sample| [FLOOR, OURS].contains(&sample.peer.as_str());
     let wrong = |sample: &&Sample| sample.failed.is_some() || (strict(sample) && !sample.errors.is_empty());
@@ -139,6 +144,15 @@ fn compare(run: Run) -> anyhow::Result<()> {
         0 => Ok(()),
         count => bail!("measurements that failed or met wrong answers: {count}; see the notes in the tables"),
     }
+}
+
+/// Writes `results/`, and the project's README what is in it about speed.
+fn publish(results: &Results, benches: &Path) -> anyhow::Result<()> {
+    let (folder, readme) = (benches.join("results"), benches.join("../README.md"));
+    report::write(results, &folder)?;
+    readme::write(results, &readme)?;
+    eprintln!("written to {} and {}", folder.display(), readme.display());
+    Ok(())
 }
 
 /// What the count of allocations says; a limit that is not kept is in its words.

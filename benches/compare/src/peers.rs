@@ -181,7 +181,7 @@ pub static PEERS: &[Peer] = &[
     Peer {
         name: "uwsgi",
         about: "uWSGI with its Python plugin, one process; for programs its CGI plugin, 16 threads",
-        serves: &[(Own, &[Fcgi, Scgi, Http]), (Programs, &[Fcgi, Scgi, Http])],
+        serves: &[(Own, &[Fcgi, Scgi, Http]), (Programs, &[Http])],
         start: uwsgi,
         listens: Listens::Path,
     },
@@ -365,7 +365,9 @@ fn uwsgi(site: &Site<'_>) -> anyhow::Result<Command> {
     command.args(["--plugins-dir", "/usr/lib/uwsgi/plugins", "--processes", "1", "--listen", "1024"]);
     command.arg("--disable-logging").arg(protocol).arg(site.address.path());
     if site.app == Programs {
-        command.args(["--plugin", "cgi", "--threads", "16", "--cgi"]).arg(site.folders.programs());
+        // Requests are for the plugin of that number.
+        command.args(["--http-socket-modifier1", "9", "--plugin", "cgi", "--threads", "16", "--cgi"]);
+        command.arg(site.folders.programs());
     } else {
         command.args(["--plugin", "python3", "--wsgi-file"]);
         command.arg(site.folders.benches.join("peers/python/answers.py"));

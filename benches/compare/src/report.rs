@@ -137,7 +137,7 @@ impl Figure {
             P99 => Some(sample.p99_us),
             Served => Some(sample.served as f64),
             Calls => sample.calls,
-            Peak => Some(sample.peak_mib),
+            Peak => Some(sample.peak_mib).filter(|mib| *mib > 0.0),
         }
     }
 

@@ -282,7 +282,12 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.before_leaving();
-        let result = self.out.flush();
+        // A head without any document yet is news too: EventSource's `open`, for one.
+        let head = match self.head.is_started() && !self.head.is_sent() {
+            true => self.handler.send_headers(self.out, self.head),
+            false => Ok(()),
+        };
+        let result = head.and_then(|()| self.out.flush());
         self.noting(result)
     }
 

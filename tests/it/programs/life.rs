@@ -207,6 +207,49 @@ fn output_leaves_as_it_is_written() {
     });
 }
 
+/// A request for a path without a body, as each protocol has it.
+fn wire_of(protocol: Protocol, path: &str) -> Vec<u8> {
+    match protocol {
+        Protocol::FastCgi => Request::new(&get(path), b"").bytes(),
+        Protocol::Http => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
+        _ => {
+            let head: [(&[u8], &[u8]); 2] = [(b"REQUEST_METHOD", b"GET"), (b"PATH_INFO", path.as_bytes())];
+            let mut wire = Vec::new();
+            gatewright::proto::scgi::encode_head(&mut wire, 0, head).unwrap();
+            wire
+        }
+    }
+}
+
+/// A browser's EventSource is open once the head has come: that does not wait for the first event.
+#[test]
+fn a_head_leaves_before_there_is_any_document() {
+    let bin = Bin::new();
+    let go = bin.folder.path("go");
+    bin.script("x", &format!("{TEXT}; until [ -e {} ]; do sleep 0.02; done; echo document", go.display()));
+    let check = |peer: &mut dyn Read| {
+        let mut seen = Vec::new();
+        read_until(peer, &mut seen, b"text/plain");
+        read_until(peer, &mut seen, b"\r\n\r\n");
+        assert!(!seen.windows(8).any(|eight| eight == b"document"), "{}", seen.escape_ascii());
+        fs::write(&go, "").unwrap();
+        read_until(peer, &mut seen, b"document");
+        fs::remove_file(&go).unwrap();
+    };
+    for protocol in [Protocol::FastCgi, Protocol::Scgi, Protocol::Http] {
+        let server = Running::start(protocol, bin.programs(ProgramSettings::default()));
+        let mut peer = server.connect();
+        peer.write_all(&wire_of(protocol, "/x")).unwrap();
+        check(&mut peer);
+    }
+    let mut command = std::process::Command::new(program("cgi-gateway"));
+    let app = format!("cgi:{}", bin.folder.root().display());
+    command.arg(app).env("REQUEST_METHOD", "GET").env("PATH_INFO", "/x").stdout(std::process::Stdio::piped());
+    let mut gateway = command.spawn().unwrap();
+    check(gateway.stdout.as_mut().unwrap());
+    assert!(gateway.wait().unwrap().success());
+}
+
 #[test]
 fn a_client_that_goes_away_takes_its_program_along() {
     let bin = Bin::new();
@@ -457,7 +500,7 @@ fn begin(path: &str, length: &str, piece: &[u8]) -> Vec<u8> {
     wire
 }
 
-fn read_until(peer: &mut impl Read, seen: &mut Vec<u8>, what: &[u8]) {
+fn read_until(peer: &mut (impl Read + ?Sized), seen: &mut Vec<u8>, what: &[u8]) {
     while !seen.windows(what.len()).any(|window| window == what) {
         let mut block = [0; 4096];
         let count = peer.read(&mut block).unwrap();

@@ -4,6 +4,7 @@ mod answer;
 mod choose;
 mod keeper;
 mod messages;
+mod paths;
 mod pipes;
 mod run;
 mod settings;
@@ -120,6 +121,25 @@ impl CgiPrograms {
             nothing: File::open("/dev/null")?,
             settings,
         })
+    }
+
+    /// The paths beneath the mount by which programs are found now, outer folders first, at most `most`, and whether there
+    /// may be more. One program for every request is found by `/`.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use gatewright::apps::{CgiPrograms, ProgramSettings};
+    ///
+    /// let programs = CgiPrograms::open(Path::new("cgi-bin"), ProgramSettings::default())?;
+    /// let (paths, more) = programs.paths(100)?;
+    /// assert!(paths.contains(&b"/echo".to_vec()) && !more);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The folder is gone, or may not be entered.
+    pub fn paths(&self, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        self.source.paths(&self.settings, most)
     }
 
     /// Makes this process the parent of what programs leave behind, so that a time-out finds also those descendants that

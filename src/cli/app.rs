@@ -53,9 +53,9 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
 /// What is served, and what has to end with it.
 pub(super) struct Opened {
     pub(super) app: Arc<dyn Application>,
-    /// All programs: those of several applications share what bounds and ends them.
+    /// All programs, with the prefixes that they are mounted under: they share what bounds and ends them.
     #[cfg(target_os = "linux")]
-    pub(super) programs: Option<Arc<CgiPrograms>>,
+    pub(super) programs: Vec<(String, Arc<CgiPrograms>)>,
 }
 
 impl Opened {
@@ -65,21 +65,21 @@ impl Opened {
         Self {
             app,
             #[cfg(target_os = "linux")]
-            programs: None,
+            programs: Vec::new(),
         }
     }
 
     #[cfg(target_os = "linux")]
     pub(super) fn programs(programs: CgiPrograms) -> Self {
         let programs = Arc::new(programs);
-        Self { app: Arc::clone(&programs) as Arc<dyn Application>, programs: Some(programs) }
+        Self { app: Arc::clone(&programs) as Arc<dyn Application>, programs: vec![(String::new(), programs)] }
     }
 
     /// The application's process has no children but the application's.
     #[cfg(unix)]
     pub(super) fn own_process(&self) {
         #[cfg(target_os = "linux")]
-        if let Some(programs) = &self.programs
+        if let Some((_, programs)) = self.programs.first()
             && let Err(error) = programs.adopt_orphans()
         {
             log::warn!("descendants that leave their program's group cannot be found: {error}");
@@ -89,21 +89,22 @@ impl Opened {
     /// Nothing of the application runs any more when this returns.
     pub(super) fn end(&self) {
         #[cfg(target_os = "linux")]
-        if let Some(programs) = &self.programs {
+        if let Some((_, programs)) = self.programs.first() {
             programs.end();
         }
     }
 }
 
 impl App {
-    /// Makes it ready to serve, beside others that were opened before; an error names it.
+    /// Makes it ready to serve under a prefix, beside others that were opened before; an error names it.
     pub(super) fn open(
         &self,
+        prefix: &str,
         settings: &Settings,
         place: Place,
         before: &mut Before,
     ) -> Result<Arc<dyn Application>, String> {
-        let _ = (settings, place, &before);
+        let _ = (prefix, settings, place, &before);
         match self {
             App::Demo => Ok(Arc::new(app(demo_app))),
             #[cfg(unix)]
@@ -113,12 +114,12 @@ impl App {
             },
             #[cfg(target_os = "linux")]
             App::Cgi(path) => {
-                let opened = match &before.0 {
-                    Some(programs) => programs.beside(path, place.mounted),
+                let opened = match before.0.first() {
+                    Some((_, programs)) => programs.beside(path, place.mounted),
                     None => CgiPrograms::open(path, settings.programs.clone().settings(place)),
                 };
                 let programs = Arc::new(opened.map_err(|error| format!("cgi:{}: {error}", path.display()))?);
-                before.0.get_or_insert_with(|| Arc::clone(&programs));
+                before.0.push((prefix.trim_end_matches('/').to_owned(), Arc::clone(&programs)));
                 Ok(programs)
             }
         }
@@ -127,7 +128,7 @@ impl App {
 
 /// Programs that were opened before, whose bounds hold for all.
 #[derive(Default)]
-pub(super) struct Before(#[cfg(target_os = "linux")] pub(super) Option<Arc<CgiPrograms>>);
+pub(super) struct Before(#[cfg(target_os = "linux")] pub(super) Vec<(String, Arc<CgiPrograms>)>);
 
 /// What of the front decides about an application.
 #[derive(Clone, Copy, Debug, Default)]

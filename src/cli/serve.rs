@@ -269,6 +269,8 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let (app, access_log) = opened.or_else(|open| open())?;
+    #[cfg(target_os = "linux")]
+    announce_programs(&server, &app);
     watch(server, app, access_log, life)
 }
 
@@ -335,5 +337,40 @@ fn announce(listener: &Listener, http: bool) {
     }
     if let Some(hint) = listener.hint() {
         log::warn!("{hint}");
+    }
+}
+
+/// Without a web server in front nobody else knows where the programs are.
+#[cfg(target_os = "linux")]
+fn announce_programs(server: &Server, opened: &Opened) {
+    use crate::environ::front::ScriptName;
+    use crate::util::quote_path;
+    /// The list is for whoever has just written a few.
+    const MOST: usize = 20;
+    if server.protocol() != Protocol::Http {
+        return;
+    }
+    let place =
+        server.listeners().iter().map(Listener::description).find(|place| !place.starts_with("unix:"));
+    let host = place.map_or(String::new(), |place| format!("http://{place}"));
+    let mount = server.settings.front.script_name.as_ref().map_or(&b""[..], ScriptName::as_bytes);
+    for (prefix, programs) in &opened.programs {
+        let mount = [mount, prefix.as_bytes()].concat();
+        let url = |path: &[u8]| format!("{host}{}", quote_path(&[&mount, path].concat()));
+        let (paths, more) = match programs.paths(MOST) {
+            Ok(found) => found,
+            Err(error) => {
+                log::warn!("the programs at {} cannot be listed: {error}", url(b"/"));
+                continue;
+            }
+        };
+        paths.iter().for_each(|path| log::info!("program {}", url(path)));
+        match (paths.is_empty(), more) {
+            (true, false) => {
+                log::warn!("no program at {}: chmod +x makes one of a file, or --interpreter", url(b"/"));
+            }
+            (_, true) => log::info!("and more programs at {}", url(b"/")),
+            (false, false) => {}
+        }
     }
 }

@@ -119,10 +119,11 @@ impl Serving {
     /// is under no other.
     pub(super) fn open(&self, place: Place) -> Result<Opened, Failure> {
         let mut before = Before::default();
-        let mut open =
-            |app: &App, place: Place| app.open(&self.settings, place, &mut before).map_err(Failure::run);
+        let mut open = |app: &App, prefix: &str, place: Place| {
+            app.open(prefix, &self.settings, place, &mut before).map_err(Failure::run)
+        };
         let app: Arc<dyn Application> = if self.mount.is_empty() {
-            open(self.app.as_ref().unwrap_or(&App::default()), place)?
+            open(self.app.as_ref().unwrap_or(&App::default()), "/", place)?
         } else {
             let root = self.app.iter().map(|app| ("/", app));
             let mounted = self.mount.iter().map(|(prefix, app)| (prefix.as_str(), app));
@@ -130,7 +131,7 @@ impl Serving {
             for (prefix, app) in root.chain(mounted) {
                 let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
                 let place = Place { mounted: place.mounted || prefix != "/", ..place };
-                mounts = mounts.mount(prefix, open(app, place)?).map_err(wrong)?;
+                mounts = mounts.mount(prefix, open(app, prefix, place)?).map_err(wrong)?;
             }
             Arc::new(mounts)
         };

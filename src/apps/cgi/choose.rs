@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::paths;
 use super::settings::ProgramSettings;
 use crate::environ::{Known, Vars};
 use crate::error::{Error, Fault};
@@ -54,6 +55,15 @@ impl Source {
         match self {
             Source::Folder(folder) => Some(folder.root.path()),
             Source::Program(_) | Source::Named(_) => None,
+        }
+    }
+
+    /// The paths beneath the mount by which programs are found, at most `most`, and whether there may be more.
+    pub(super) fn paths(&self, settings: &ProgramSettings, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        match self {
+            Source::Program(_) => Ok((vec![b"/".to_vec()], false)),
+            Source::Folder(folder) => Ok(paths::programs(&folder.root.enter()?, settings, most)),
+            Source::Named(_) => Ok((Vec::new(), true)),
         }
     }
 
@@ -143,7 +153,7 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
 }
 
 /// Whether and how a file can be run.
-fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result<Choice, Error> {
+pub(super) fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result<Choice, Error> {
     let shown = path.escape_ascii();
     if !found.is_file() {
         return Err(forbidden(format!("{shown} is no regular file")));
@@ -272,12 +282,22 @@ fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> 
         if !entry.is_file() {
             return Err(forbidden(format!("{} is no regular file", file.escape_ascii())));
         }
-        if [&b"~"[..], b".bak", b".orig"].iter().any(|end| segment.ends_with(end)) {
+        if is_copy(segment) {
             return Err(not_found(format!("{}: an editor's copy is not run", shown())));
         }
         return Ok(Found { file, rest, metadata: entry.metadata().clone() });
     }
     Err(not_found(format!("{} is a folder", shown())))
+}
+
+/// Whether a file of that name is an editor's copy of another.
+pub(super) fn is_copy(name: &[u8]) -> bool {
+    [&b"~"[..], b".bak", b".orig"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether nothing of that name is looked for.
+pub(super) fn is_hidden(name: &[u8]) -> bool {
+    hidden(name).is_some()
 }
 
 /// Why no segment of that name is looked for.

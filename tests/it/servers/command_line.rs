@@ -124,6 +124,38 @@ fn wrong_usage_of_the_http_gateway_names_the_flag() {
     }
 }
 
+/// Nobody else knows where the programs are when no web server stands in front.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_http_gateway_says_where_its_programs_are() {
+    let folder = Folder::new();
+    folder.mkdir("bin");
+    folder.mkdir("empty");
+    let (port, hello) = (free_port(), folder.path("bin/hello world"));
+    folder.install(std::path::Path::new("/bin/true"), "bin/hello world");
+    folder.write("bin/no-program", "");
+    (1..=20).for_each(|number| {
+        drop(std::os::unix::fs::symlink("hello world", folder.path(&format!("bin/x{number}"))))
+    });
+    let mut gateway = Process::start(&folder, "http-gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--script-name", "/a"]);
+        command.arg(format!("--mount=/bin=cgi:{}", folder.path("bin").display()));
+        command.arg(format!("--mount=/one=cgi:{}", hello.display()));
+        command.arg(format!("--mount=/none=cgi:{}", folder.path("empty").display()));
+    });
+    gateway.ready_when(|| answers(port));
+    let url = format!("http://127.0.0.1:{port}/a");
+    for line in [
+        format!("program {url}/bin/hello%20world"),
+        format!("and more programs at {url}/bin/"),
+        format!("program {url}/one/"),
+        format!("warning: no program at {url}/none/"),
+    ] {
+        wait_until(&format!("the log has {line}"), || gateway.log().contains(&line));
+    }
+    assert_eq!(gateway.log().matches("program http").count(), 21, "{}", gateway.log());
+}
+
 /// The README's first command, on a port that is free for certain.
 #[test]
 fn the_http_gateway_serves_the_demo_and_says_where() {

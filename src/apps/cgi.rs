@@ -2,6 +2,7 @@
 
 mod answer;
 mod choose;
+mod groups;
 mod keeper;
 mod messages;
 mod paths;
@@ -24,6 +25,7 @@ use percent_encoding::percent_decode;
 
 use self::answer::{Answer, Next};
 use self::choose::{Choice, Source};
+use self::groups::{Group, Groups};
 use self::keeper::{Keeper, Program};
 use self::pipes::Theirs;
 use self::run::Run;
@@ -70,6 +72,7 @@ struct Shared {
     spool: Spool,
     slots: Arc<Slots>,
     keeper: Arc<Keeper>,
+    groups: Option<Arc<Groups>>,
 }
 
 impl CgiPrograms {
@@ -108,6 +111,10 @@ impl CgiPrograms {
             spool: Spool::new(&settings),
             slots: Arc::new(Slots::new(&settings)),
             keeper: Keeper::new(settings.kill_grace)?,
+            groups: match settings.limits.processes {
+                0 => None,
+                most => Some(Groups::prepare(most)?),
+            },
         };
         Self::with(source, settings, Arc::new(shared))
     }
@@ -151,9 +158,18 @@ impl CgiPrograms {
         self.shared.keeper.adopt_orphans()
     }
 
+    /// Lets a user run programs that this process will become, by `setuid`, before it does. Only
+    /// [`ProgramLimits::processes`] needs it.
+    ///
+    /// # Errors
+    /// The control groups cannot be given to that user.
+    pub fn give_to(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        self.shared.groups.as_ref().map_or(Ok(()), |groups| groups.give_to(user, group))
+    }
+
     /// Ends all programs, and lets no new one run: SIGTERM, SIGKILL after the grace time. For the end of a server.
     pub fn end(&self) {
-        self.shared.keeper.end_all();
+        self.shared.end();
     }
 
     fn is_like_fcgiwrap(&self) -> bool {
@@ -225,6 +241,10 @@ impl CgiPrograms {
             Some(folder) if self.is_like_fcgiwrap() => CString::new(folder).ok(),
             _ => folder_of(&choice.path),
         };
+        let group = self.shared.groups.as_ref().map(Groups::make).transpose().map_err(|error| {
+            Error::new(Fault::Gateway, 503, "no control group for a program (--limit-processes)")
+                .with_source(error)
+        })?;
         let start = |interpreter: Option<&CStr>| {
             let from_query = self.settings.query_arguments;
             let arguments = variables::arguments(&choice.path, interpreter, &environ.vars, from_query);
@@ -237,6 +257,7 @@ impl CgiPrograms {
                 stdout: theirs.stdout.as_fd(),
                 stderr: theirs.stderr.as_fd(),
                 limits: &self.limits,
+                group: group.as_ref().map(Group::descriptor),
             })
         };
         let spawned = match (start(choice.interpreter.as_deref()), &choice.fallback) {
@@ -246,7 +267,7 @@ impl CgiPrograms {
             (result, _) => result,
         };
         let spawned = spawned.map_err(|failed| cannot_start(&failed, choice))?;
-        Ok(self.shared.keeper.register(spawned, mark, slot))
+        Ok(self.shared.keeper.register(spawned, mark, slot, group))
     }
 }
 
@@ -269,9 +290,16 @@ impl Application for CgiPrograms {
     }
 }
 
+impl Shared {
+    fn end(&self) {
+        self.keeper.end_all();
+        self.groups.iter().for_each(|groups| groups.leave());
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.keeper.end_all();
+        self.end();
     }
 }
 

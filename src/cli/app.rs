@@ -75,6 +75,17 @@ impl Opened {
         Self { app: Arc::clone(&programs) as Arc<dyn Application>, programs: vec![(String::new(), programs)] }
     }
 
+    /// The process is about to become this user.
+    #[cfg(unix)]
+    pub(super) fn give_to(&self, privileges: &crate::server::Privileges) -> std::io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some((_, programs)) = self.programs.first() {
+            return programs.give_to(privileges.user(), privileges.group());
+        }
+        let _ = privileges;
+        Ok(())
+    }
+
     /// The application's process has no children but the application's.
     #[cfg(unix)]
     pub(super) fn own_process(&self) {

@@ -89,6 +89,10 @@ pub(super) struct ProgramFlags {
     /// Open files of a program [default: none]
     #[arg(long, value_name = "COUNT")]
     limit_files: Option<u64>,
+    /// Processes and threads of a program and all its descendants, itself included; needs a control group of its own, as by
+    /// systemd's Delegate=pids [default: none]
+    #[arg(long, value_name = "COUNT")]
+    limit_processes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -149,6 +153,7 @@ impl ProgramFlags {
                 memory: self.limit_memory.unwrap_or(usual.limits.memory),
                 file_size: self.limit_file_size.unwrap_or(usual.limits.file_size),
                 files: self.limit_files.unwrap_or(usual.limits.files),
+                processes: self.limit_processes.unwrap_or(usual.limits.processes),
             },
         }
     }

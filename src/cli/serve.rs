@@ -264,6 +264,9 @@ fn run(
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
     listen(program, &mut server, &sockets.socket, &rights)?;
     life::forget_activation();
+    if let Ok((app, _)) = &opened {
+        app.give_to(&fewer).map_err(anyhow::Error::from)?;
+    }
     fewer.apply().context("cannot give up rights")?;
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");

@@ -1,6 +1,6 @@
 //! Programs from their start to their end: every one is reaped, and none outlives what it was started for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::groups::Group;
 use super::slots::Slot;
 use crate::sys::Spawned;
 
@@ -69,8 +70,9 @@ pub(super) struct Keeper {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Programs that were not reaped: their numbers, and those of their groups, are surely theirs.
-    running: HashSet<i32>,
+    /// Programs that were not reaped: their numbers, and those of their process groups, are surely theirs. With each its
+    /// control group, where it has one.
+    running: HashMap<i32, Option<Arc<Group>>>,
     /// New work for the thread.
     given: Vec<Kept>,
     has_thread: bool,
@@ -108,6 +110,7 @@ pub(super) struct Program {
 struct Running {
     spawned: Spawned,
     mark: u64,
+    group: Option<Arc<Group>>,
     /// Held until the program has ended.
     _slot: Slot,
 }
@@ -143,12 +146,19 @@ impl Keeper {
     }
 
     /// Takes charge of a program that was just started.
-    pub(super) fn register(self: &Arc<Self>, spawned: Spawned, mark: Option<u64>, slot: Slot) -> Program {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        spawned: Spawned,
+        mark: Option<u64>,
+        slot: Slot,
+        group: Option<Group>,
+    ) -> Program {
+        let group = group.map(Arc::new);
         let mut state = self.lock();
-        state.running.insert(spawned.pid.as_raw());
+        state.running.insert(spawned.pid.as_raw(), group.clone());
         let over = state.over;
         drop(state);
-        let running = Running { spawned, mark: mark.unwrap_or_default(), _slot: slot };
+        let running = Running { spawned, mark: mark.unwrap_or_default(), group, _slot: slot };
         if over {
             // It came too late to be among those that were asked to end.
             let _ = killpg(running.spawned.pid, Signal::SIGKILL);
@@ -181,14 +191,17 @@ impl Keeper {
 
     /// Whether all programs have ended. Each is still its holder's to reap, who wants to know how it ended.
     fn is_idle(&self) -> bool {
-        self.lock().running.iter().all(|pid| peek(Pid::from_raw(*pid)).is_some())
+        self.lock().running.keys().all(|pid| peek(Pid::from_raw(*pid)).is_some())
     }
 
     fn signal_all(&self, state: &State, signal: Signal) -> Vec<Stray> {
         let mut strays = Vec::new();
-        for pid in &state.running {
-            strays.extend(strays_of(Pid::from_raw(*pid), None));
+        for (pid, group) in &state.running {
+            strays.extend(strays_of(Pid::from_raw(*pid), None, group.as_deref()));
             let _ = killpg(Pid::from_raw(*pid), signal);
+            if let (Signal::SIGKILL, Some(group)) = (signal, group) {
+                group.kill();
+            }
         }
         strays.iter().for_each(|stray| stray.signal(signal));
         strays
@@ -206,7 +219,7 @@ impl Keeper {
     /// Sends a signal to a program's group, as long as that is surely its own.
     fn signal(&self, pid: Pid, signal: Signal) {
         let state = self.lock();
-        if state.running.contains(&pid.as_raw()) {
+        if state.running.contains_key(&pid.as_raw()) {
             let _ = killpg(pid, signal);
         }
     }
@@ -214,7 +227,7 @@ impl Keeper {
     /// Reaps a program that has ended.
     fn reap(&self, pid: Pid) {
         let mut state = self.lock();
-        if state.running.remove(&pid.as_raw()) {
+        if state.running.remove(&pid.as_raw()).is_some() {
             if state.over {
                 // What it leaves behind would be missed otherwise: its group has this number no longer than it.
                 let _ = killpg(pid, Signal::SIGKILL);
@@ -227,7 +240,7 @@ impl Keeper {
     fn end(self: &Arc<Self>, running: Running) {
         let pid = running.spawned.pid;
         let mark = self.adopts.load(Ordering::Relaxed).then_some(running.mark);
-        let strays = strays_of(pid, mark);
+        let strays = strays_of(pid, mark, running.group.as_deref());
         self.signal(pid, Signal::SIGTERM);
         strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
         let until = Instant::now() + self.grace;
@@ -241,7 +254,7 @@ impl Keeper {
             log::error!("cannot start the thread that waits for programs: {error}; they are killed");
             for kept in std::mem::take(&mut state.given) {
                 let pid = kept.running.spawned.pid;
-                if state.running.remove(&pid.as_raw()) {
+                if state.running.remove(&pid.as_raw()).is_some() {
                     let _ = killpg(pid, Signal::SIGKILL);
                     let _ = waitpid(pid, None);
                 }
@@ -279,7 +292,7 @@ impl Keeper {
                 swept = Instant::now();
                 self.started.store(false, Ordering::Relaxed);
                 // A copy: looking takes longer than anybody should wait who starts a program.
-                let running = self.lock().running.clone();
+                let running = self.lock().running.keys().copied().collect();
                 if reap_orphans(&running, &mut dead) {
                     self.started.store(true, Ordering::Relaxed);
                 }
@@ -320,13 +333,15 @@ impl Keeper {
             Stage::Watched => {}
             // The program itself stays unreaped meanwhile: the number of its group cannot become another's.
             Stage::Asked { until } => {
-                let left = !ended || has_members(pid) || one.strays.iter().any(Stray::lives);
+                let grouped = one.running.group.as_ref().is_some_and(|group| !group.processes().is_empty());
+                let left = !ended || has_members(pid) || grouped || one.strays.iter().any(Stray::lives);
                 if left && Instant::now() < until {
                     return false;
                 }
                 if left {
                     self.signal(pid, Signal::SIGKILL);
                     one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+                    one.running.group.iter().for_each(|group| group.kill());
                     one.stage = Stage::Killed;
                     if peek(one.running.spawned.pid).is_none() {
                         return false;
@@ -345,6 +360,11 @@ impl Program {
     /// How it ended, if it has. It stays to be reaped.
     pub(super) fn peek(&self) -> Option<Exit> {
         peek(self.running.as_ref()?.spawned.pid)
+    }
+
+    /// Whether it was refused a process by its limit.
+    pub(super) fn was_full(&self) -> bool {
+        self.running.as_ref().and_then(|running| running.group.as_ref()).is_some_and(|group| group.was_full())
     }
 
     /// What becomes readable when it ends.
@@ -448,8 +468,9 @@ fn children_of(pid: &str) -> Vec<i32> {
 
 /// A program's descendants that have left its group: those that can be reached from it, and, where orphans are adopted,
 /// those among them that carry its mark.
-fn strays_of(leader: Pid, mark: Option<u64>) -> Vec<Stray> {
+fn strays_of(leader: Pid, mark: Option<u64>, group: Option<&Group>) -> Vec<Stray> {
     let mut found = children_of(&leader.to_string());
+    found.extend(group.map(Group::processes).unwrap_or_default());
     if let Some(mark) = mark {
         let mark = format!("{MARK}={}.{mark}", std::process::id());
         found.extend(children_of("self").into_iter().filter(|pid| carries(*pid, mark.as_bytes())));

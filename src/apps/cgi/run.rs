@@ -395,6 +395,9 @@ impl<'s, 'r> Run<'s, 'r> {
                 message.push_str(", a limit: see --limit-cpu and --limit-file-size");
             }
         }
+        if self.program.was_full() {
+            message.push_str("; it wanted more processes than --limit-processes allows");
+        }
         if let Some(first) = self.messages.first() {
             message.push_str(&format!("; it said \"{}\"", String::from_utf8_lossy(first)));
         }

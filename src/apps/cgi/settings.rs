@@ -131,4 +131,7 @@ pub struct ProgramLimits {
     pub file_size: u64,
     /// Open descriptors (RLIMIT_NOFILE).
     pub files: u64,
+    /// Processes and threads of a program and its descendants together, itself included (the controller pids of a control
+    /// group of version 2, which this process has to own: systemd's `Delegate=pids`).
+    pub processes: u64,
 }

@@ -316,6 +316,35 @@ fn send(socket: &std::path::Path, path: &str) -> std::os::unix::net::UnixStream 
     peer
 }
 
+/// It holds, or nothing is served: whoever asks for a bound shall not believe in one that is not there. Which of both depends
+/// on the control group that the tests run in; `tests/machine` is where it has to hold.
+#[test]
+fn a_bound_on_processes_holds_or_the_gateway_does_not_start() {
+    let bin = Bin::new();
+    bin.script("few", &format!("sleep 1 >/dev/null 2>&1 & {TEXT}; echo whole"));
+    bin.script("many", &format!("for n in 1 2 3 4 5 6 7 8 9; do sleep 1 >/dev/null 2>&1 & done; {TEXT}"));
+    let socket = bin.folder.path("app.sock");
+    let mut gateway = Process::start(&bin.folder, "gateway", &program("fcgi-gateway"), |command| {
+        command.args(["--limit-processes", "5", "--stderr", "log", "--socket"]).arg(&socket);
+        command.arg(format!("cgi:{}", bin.folder.root().display()));
+    });
+    let listens = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    wait_until("the gateway listens or has ended", || listens() || gateway.ended().is_some());
+    if gateway.ended().is_some() {
+        assert_eq!(gateway.wait().code(), Some(1));
+        let log = gateway.log();
+        let told = log.contains("--limit-processes needs control groups") && log.contains("Delegate=pids");
+        assert!(told && log.lines().count() == 1, "{log}");
+        return;
+    }
+    let answer = read_answers(&mut send(&socket, "/few"), 1).remove(0);
+    assert!(answer.text().ends_with("whole\n"), "{answer:?}");
+    let answer = read_answers(&mut send(&socket, "/many"), 1).remove(0);
+    assert!(answer.text().starts_with("Status: 502 "), "{answer:?}");
+    let log = gateway.log();
+    assert!(log.contains("more processes than --limit-processes allows"), "{log}");
+}
+
 #[test]
 fn the_end_of_a_gateway_is_the_end_of_its_programs() {
     let bin = Bin::new();

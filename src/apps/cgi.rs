@@ -30,7 +30,6 @@ use self::keeper::{Keeper, Program};
 use self::pipes::Theirs;
 use self::run::Run;
 use self::slots::{NoSlot, Slot, Slots};
-use self::spool::Spool;
 use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
@@ -69,7 +68,6 @@ pub struct CgiPrograms {
 /// What bounds and ends programs, those of several applications together.
 #[derive(Debug)]
 struct Shared {
-    spool: Spool,
     slots: Arc<Slots>,
     keeper: Arc<Keeper>,
     groups: Option<Arc<Groups>>,
@@ -108,7 +106,6 @@ impl CgiPrograms {
 
     fn new(source: Source, settings: ProgramSettings) -> io::Result<Self> {
         let shared = Shared {
-            spool: Spool::new(&settings),
             slots: Arc::new(Slots::new(&settings)),
             keeper: Keeper::new(settings.kill_grace)?,
             groups: match settings.limits.processes {
@@ -186,7 +183,7 @@ impl CgiPrograms {
             }
         }
         variables::complete(&mut environ.vars, choice.interpreter.is_some());
-        let body = self.shared.spool.prepare(environ, self.settings.stream_body)?;
+        let body = spool::Source::prepare(environ, self.settings.stream_body, &self.settings.spool)?;
         let name = choice.path.to_bytes();
         let slot = match self.shared.slots.take(name, || environ.is_aborted()) {
             Ok(slot) => slot,
@@ -212,7 +209,7 @@ impl CgiPrograms {
             ours.stdin = None;
         }
         let stdin = match (&body, &theirs.stdin) {
-            (spool::Source::File(file, _), _) => file.as_fd(),
+            (spool::Source::File(kept), _) => kept.file().as_fd(),
             (_, Some(pipe)) => pipe.as_fd(),
             (_, None) => self.nothing.as_fd(),
         };

@@ -9,6 +9,7 @@ use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
 use crate::apps::demo_app;
+use crate::spool::Store;
 
 /// A parsed `APP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl App {
         place: Place,
         before: &mut Before,
     ) -> Result<Arc<dyn Application>, String> {
-        let _ = (prefix, settings, place, &before);
+        let _ = (prefix, settings, &place, &before);
         match self {
             App::Demo => Ok(Arc::new(app(demo_app))),
             #[cfg(unix)]
@@ -142,7 +143,7 @@ impl App {
 pub(super) struct Before(#[cfg(target_os = "linux")] pub(super) Vec<(String, Arc<CgiPrograms>)>);
 
 /// What of the front decides about an application.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     /// SCRIPT_NAME says where the application is mounted, and no more.
     pub(super) mounted: bool,
@@ -152,4 +153,10 @@ pub(super) struct Place {
     /// There is no web server in front.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
     pub(super) origin: bool,
+    /// Where request bodies are kept.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "only programs have more than the server's own")
+    )]
+    pub(super) spool: Store,
 }

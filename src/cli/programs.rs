@@ -31,12 +31,6 @@ pub(super) struct ProgramFlags {
     /// A request body of unknown length: kept until its length is known, or streamed without CONTENT_LENGTH [default: spool]
     #[arg(long, value_name = "HOW")]
     cgi_body: Option<CgiBody>,
-    /// Where request bodies are kept that do not fit into memory; by default the folder for temporary files
-    #[arg(long, value_name = "DIR")]
-    spool_dir: Option<PathBuf>,
-    /// How much of request bodies is kept in files at once, in all [default: 4G]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    spool_max: Option<u64>,
     /// What follows a Location that is a path and nothing else: the client goes there, the web server is told, or
     /// these programs answer [default: client; own under http-gateway]
     #[arg(long, value_name = "WHO")]
@@ -125,8 +119,7 @@ impl ProgramFlags {
             pass_all_env: usual.pass_all_env,
             env: self.env,
             stream_body: self.cgi_body == Some(CgiBody::Stream),
-            spool_dir: self.spool_dir,
-            spool_max: self.spool_max.unwrap_or(usual.spool_max),
+            spool: place.spool,
             stderr: if place.own_log { Stderr::Log } else { Stderr::Web },
             local_redirect: match self.local_redirect {
                 None if place.origin => LocalRedirect::Own,

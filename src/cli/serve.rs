@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
 use super::serving::{Around, Serving};
+use super::spool::SpoolFlags;
 use super::usage::{self, Failure};
 use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
@@ -103,6 +104,8 @@ pub(super) struct Sockets {
     pub(super) stderr: Option<Messages>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    spool: SpoolFlags,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -122,7 +125,8 @@ impl Sockets {
     /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
     pub(super) fn place(&self, protocol: Protocol) -> Place {
         let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
-        Place { mounted: self.front.is_mounted(), own_log, origin: protocol == Protocol::Http }
+        let (mounted, origin) = (self.front.is_mounted(), protocol == Protocol::Http);
+        Place { mounted, own_log, origin, spool: self.spool.store().clone() }
     }
 }
 
@@ -250,6 +254,7 @@ fn run(
     };
     server.settings.full_duplex = sockets.full_duplex;
     sockets.limits.apply(&mut server.settings);
+    server.settings.spool = sockets.spool.store().clone();
     let fewer = sockets.rights.privileges()?;
     let around = sockets.around.clone();
     let open = || -> Result<_, Failure> {

@@ -51,7 +51,7 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
         (true, false) => Flow::AnswerLast,
     };
     stdout.set_flow(flow);
-    let body = RequestBody::new(stdin);
+    let body = RequestBody::new(stdin, attributes.spool);
     let mut input = BodyReader::new(&body);
     let mut vars = std::mem::take(&mut scratch.vars);
     if !std::mem::take(&mut scratch.filled) {
@@ -190,7 +190,7 @@ struct Reply<'a, 'b, H: ?Sized> {
     handler: &'a H,
     out: &'a mut (dyn Output + 'a),
     head: &'a mut Head,
-    body: &'a RequestBody<'b>,
+    body: &'a RequestBody<'b, 'a>,
     flow: Flow,
     /// Whether the body is read ahead before output leaves.
     ahead: bool,

@@ -31,6 +31,16 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a file has an extended attribute that begins with this byte.
+#[cfg(target_os = "linux")]
+pub(crate) fn attribute_begins(path: &std::ffi::CStr, name: &std::ffi::CStr, first: u8) -> bool {
+    let mut value = [0_u8; 16];
+    // SAFETY: two texts that end in NUL, and a pointer to as many bytes as the call is told.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    length > 0 && value.first() == Some(&first)
+}
+
 /// How many bytes the other end of a socket has not read yet.
 #[cfg(test)]
 pub(crate) fn unsent(socket: BorrowedFd<'_>) -> c_int {

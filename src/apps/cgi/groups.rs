@@ -5,13 +5,17 @@
 //!                                                                    ├─ 1, 2, …   a program each, pids.max
 //! ```
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
+
+use crate::sys::attribute_begins;
 
 /// Groups that are tried to be removed again when a new one is made.
 const RETRIES: usize = 4;
@@ -57,6 +61,10 @@ impl Groups {
         if !available.split_ascii_whitespace().any(|one| one == "pids") {
             let error = io::Error::new(io::ErrorKind::Unsupported, "it is not among its cgroup.controllers");
             return Err(refuse(format!("the controller pids is not available in {shown}"))(error));
+        }
+        if is_a_unit(&origin) && !is_delegated(&origin) {
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, "it is systemd's own");
+            return Err(refuse(format!("{shown} is not delegated"))(error));
         }
         let groups = Self::below(origin, most)?;
         match groups.enter() {
@@ -167,6 +175,20 @@ impl Drop for Group {
     }
 }
 
+/// Whether a group is a unit of systemd's, which may turn any controller off in it that it has not delegated.
+fn is_a_unit(group: &Path) -> bool {
+    let kinds = ["service", "scope", "slice"];
+    group.extension().is_some_and(|end| kinds.iter().any(|kind| end == *kind))
+}
+
+/// Whether systemd has left what is below its unit to the unit: it says so by one of two attributes.
+fn is_delegated(group: &Path) -> bool {
+    let path = CString::new(group.as_os_str().as_bytes());
+    path.is_ok_and(|path| {
+        [c"user.delegate", c"trusted.delegate"].iter().any(|name| attribute_begins(&path, name, b'1'))
+    })
+}
+
 /// The folder of the group that this process is in.
 fn own_group() -> io::Result<PathBuf> {
     let read = |path: &str| fs::read_to_string(path).map_err(refuse(format!("{path} cannot be read")));
@@ -219,6 +241,20 @@ mod tests {
         assert_eq!(find("0::/user.slice\n", part), None);
         assert_eq!(find("8:pids:/\n", mounts), None);
         assert_eq!(find(service, ""), None);
+    }
+
+    #[test]
+    fn units_are_known_by_their_names() {
+        for (group, unit) in [
+            ("/sys/fs/cgroup/system.slice/x.service", true),
+            ("/sys/fs/cgroup/user.slice/session-1.scope", true),
+            ("/sys/fs/cgroup/system.slice", true),
+            ("/sys/fs/cgroup/system.slice/x.service/gateway", false),
+            ("/sys/fs/cgroup/", false),
+        ] {
+            assert_eq!(is_a_unit(Path::new(group)), unit, "{group}");
+        }
+        assert!(!is_delegated(Path::new("/proc")) && !is_delegated(Path::new("/no/such/group")));
     }
 
     /// What needs no delegated controller, in whatever group the tests run; the bound itself needs one.

@@ -262,6 +262,10 @@ impl Headers {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.slab.capacity() == 0 {
+            // Most heads fit, and need not grow piece by piece.
+            self.slab.reserve(128);
+        }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
         self.slab.extend_from_slice(value);
@@ -307,7 +311,17 @@ pub(crate) fn is_token(name: &[u8]) -> bool {
 
 /// Whether a token may have this byte.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    static TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -315,7 +329,9 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 /// # Errors
 /// [`HeaderError::Name`] with the name.
 pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
-    if name.iter().any(u8::is_ascii_control) { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
+    // All of them are looked at: that is several at once.
+    let bad = name.iter().fold(false, |bad, byte| bad | byte.is_ascii_control());
+    if bad { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
 }
 
 /// Whether a header value, or a parameter's, has no control character other than the tab.
@@ -323,7 +339,7 @@ pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// # Errors
 /// [`HeaderError::Value`] with the value.
 pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
-    let bad = value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    let bad = value.iter().fold(false, |bad, byte| bad | (byte.is_ascii_control() & (*byte != b'\t')));
     if bad { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
 }
 

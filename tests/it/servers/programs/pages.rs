@@ -302,6 +302,21 @@ fn events_arrive_as_they_are_written_by_http_gateway() {
     assert!(curl.wait().unwrap().success());
 }
 
+/// nginx has one small buffer for error text and the head behind it.
+#[test]
+fn error_text_before_an_answer_does_not_cost_the_answer() {
+    for link in LINKS {
+        let site = cgi_bin(link, |folder| {
+            let text = "#!/bin/sh\nn=0\nwhile [ $n -lt $QUERY_STRING ]; do echo 'error text error text' >&2; n=$((n+1)); done\n\
+                        printf 'Content-Type: text/plain\\n\\nwhole\\n'\n";
+            install(folder, "warns", text);
+        });
+        for lines in (1..420).step_by(13).chain([1000, 5000]) {
+            assert_eq!(get(&site, &format!("/cgi-bin/warns?{lines}")), "whole\n", "{lines} lines");
+        }
+    }
+}
+
 #[test]
 fn mapserver_draws_a_map() {
     packaged("/usr/lib/cgi-bin/mapserv");

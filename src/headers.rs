@@ -87,6 +87,10 @@ impl Headers {
     /// # Errors
     /// The first name or value with a control character.
     pub fn check(&self) -> Result<(), HeaderError> {
+        // Most have none at all, and all of them are looked at at once.
+        if !has_control(&self.slab) {
+            return Ok(());
+        }
         self.iter().try_for_each(|(name, value)| check_name(name).and_then(|()| check_value(value)))
     }
 
@@ -324,14 +328,17 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
     TABLE[usize::from(byte)]
 }
 
+/// Whether there is any control character: 0x00–0x1F, 0x7F. Without an early end, so that many bytes are looked at at once.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
+}
+
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
 ///
 /// # Errors
 /// [`HeaderError::Name`] with the name.
 pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
-    // All of them are looked at: that is several at once.
-    let bad = name.iter().fold(false, |bad, byte| bad | byte.is_ascii_control());
-    if bad { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
+    if has_control(name) { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
 }
 
 /// Whether a header value, or a parameter's, has no control character other than the tab.
@@ -339,8 +346,8 @@ pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// # Errors
 /// [`HeaderError::Value`] with the value.
 pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
-    let bad = value.iter().fold(false, |bad, byte| bad | (byte.is_ascii_control() & (*byte != b'\t')));
-    if bad { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
+    let bad = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if has_control(value) && value.iter().any(bad) { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
 }
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.
@@ -423,6 +430,14 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> From<&[(N, V)]> for Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_bytes_are_those_of_rfc_9110() {
+        for byte in 0..=255u8 {
+            let listed = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token_byte(byte), listed, "{byte:#x}");
+        }
+    }
 
     #[test]
     fn a_failed_set_by_value_has_already_removed_the_old_header() {

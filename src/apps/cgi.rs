@@ -5,7 +5,6 @@ mod choose;
 mod groups;
 mod keeper;
 mod messages;
-mod paths;
 mod pipes;
 mod run;
 mod settings;
@@ -34,6 +33,7 @@ use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
 use crate::error::{Error, Fault};
+use crate::handlers::base::RETRY_AFTER;
 use crate::sys::{Given, Limit, SpawnError, spawn};
 
 pub use self::settings::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
@@ -127,23 +127,13 @@ impl CgiPrograms {
         })
     }
 
-    /// The paths beneath the mount by which programs are found now, outer folders first, at most `most`, and whether there
-    /// may be more. One program for every request is found by `/`.
-    ///
-    /// ```
-    /// use std::path::Path;
-    /// use gatewright::apps::{CgiPrograms, ProgramSettings};
-    ///
-    /// let programs = CgiPrograms::open(Path::new("cgi-bin"), ProgramSettings::default())?;
-    /// let (paths, more) = programs.paths(100)?;
-    /// assert!(paths.contains(&b"/echo".to_vec()) && !more);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// The paths that name its programs, each with a slash in front, in order: at most `most`, and whether there are more.
+    /// One program has the empty path; whoever behaves like fcgiwrap knows of none.
     ///
     /// # Errors
-    /// The folder is gone, or may not be entered.
+    /// The folder cannot be entered any more.
     pub fn paths(&self, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
-        self.source.paths(&self.settings, most)
+        self.source.paths(most, &self.settings)
     }
 
     /// Makes this process the parent of what programs leave behind, so that a time-out finds also those descendants that
@@ -345,7 +335,7 @@ fn busy(why: NoSlot, settings: &ProgramSettings, respond: Responder<'_>) -> AppR
         ),
         _ => log::warn!("no program has ended within {:?} (--queue-timeout): 503", settings.queue_timeout),
     }
-    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "5")];
+    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", RETRY_AFTER)];
     respond.start("503 Service Unavailable", headers)?.send("503 Service Unavailable: try again later\n")
 }
 

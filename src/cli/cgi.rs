@@ -88,6 +88,7 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
 }
 
 fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
+    arguments.spool.check()?;
     let (mounted, spool) = (arguments.front.is_mounted(), arguments.spool.store().clone());
     let place = Place { mounted, own_log: false, origin: false, spool };
     let opened = arguments.around.wrap(arguments.serving.open(place)?);
@@ -114,10 +115,13 @@ fn answer(
     handler.attributes.observer = observer;
     handler.attributes.spool = spool;
     handler.attributes.keep_variables = front.keep_variables.leak();
-    status(&match refused {
+    let status = status(&match refused {
         Some(error) => handler.run(&refusal(error)),
         None => handler.run(application),
-    })
+    });
+    // The process ends, and gives back all that it has at once.
+    std::mem::forget(handler);
+    status
 }
 
 fn status(outcome: &Outcome) -> ExitCode {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::access::OpenedLog;
-use super::app::{Opened, Place};
+use super::app::{Offer, Opened, Place};
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::limits::Limits;
@@ -21,6 +21,7 @@ use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
 use crate::server::http::{ServerName, SiteError, TrustedProxies};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
+use crate::util::quote_path;
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
@@ -257,7 +258,9 @@ fn run(
     server.settings.spool = sockets.spool.store().clone();
     let fewer = sockets.rights.privileges()?;
     let around = sockets.around.clone();
+    let spool = sockets.spool.clone();
     let open = || -> Result<_, Failure> {
+        spool.check()?;
         let app = around.wrap(app()?);
         Ok((app, around.access.open().map_err(Failure::run)?))
     };
@@ -277,9 +280,18 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let (app, access_log) = opened.or_else(|open| open())?;
-    #[cfg(target_os = "linux")]
-    announce_programs(&server, &app);
+    tell(&server, &app.offers);
     watch(server, app, access_log, life)
+}
+
+/// Says what is served where, by URLs that can be tried.
+fn tell(server: &Server, offers: &[Offer]) {
+    let place =
+        server.listeners().iter().map(Listener::description).find(|place| !place.starts_with("unix:"));
+    let base = place.map_or(String::new(), |place| format!("http://{place}"));
+    let mount = server.settings.front.script_name.as_ref();
+    let mount = mount.map_or(String::new(), |name| quote_path(name.as_bytes()));
+    offers.iter().for_each(|Offer { path, what }| log::info!("serving {what} at {base}{mount}{path}"));
 }
 
 /// Serves until a signal ends it.
@@ -314,6 +326,7 @@ fn listen(
     let http = server.protocol() == Protocol::Http;
     // HTTP is for clients, wherever they are; who speaks the others says who the user is, and what is to be run.
     let anyone = server.settings.allow.is_none() && !http;
+    let flag = if http { "--listen" } else { "--socket" };
     if let Some(address) = addresses.iter().find(|address| anyone && address.is_exposed()) {
         return Err(Failure::Usage(format!("--socket {address}: {NOT_LOOPBACK}")));
     }
@@ -321,14 +334,14 @@ fn listen(
         addresses.is_empty() && server.inherit().context("the socket that was handed over")?.is_empty();
     if nothing && http {
         let usual = "127.0.0.1:8000".parse().map_err(anyhow::Error::from)?;
-        server.bind(&usual, rights).context("--listen")?;
+        server.bind(&usual, rights).context(flag)?;
     } else if nothing {
         let example = format!("{program} --socket unix:/run/app.sock");
         let what = format!("--socket is missing: say where to listen, as in {example}");
         return Err(Failure::Usage(what));
     }
     for address in addresses {
-        server.bind(address, rights).context("--socket")?;
+        server.bind(address, rights).context(flag)?;
     }
     if let Some(listener) = server.listeners().iter().find(|listener| anyone && listener.is_exposed()) {
         return Err(Failure::Usage(format!("{}: {NOT_LOOPBACK}", listener.description())));
@@ -345,40 +358,5 @@ fn announce(listener: &Listener, http: bool) {
     }
     if let Some(hint) = listener.hint() {
         log::warn!("{hint}");
-    }
-}
-
-/// Without a web server in front nobody else knows where the programs are.
-#[cfg(target_os = "linux")]
-fn announce_programs(server: &Server, opened: &Opened) {
-    use crate::environ::front::ScriptName;
-    use crate::util::quote_path;
-    /// The list is for whoever has just written a few.
-    const MOST: usize = 20;
-    if server.protocol() != Protocol::Http {
-        return;
-    }
-    let place =
-        server.listeners().iter().map(Listener::description).find(|place| !place.starts_with("unix:"));
-    let host = place.map_or(String::new(), |place| format!("http://{place}"));
-    let mount = server.settings.front.script_name.as_ref().map_or(&b""[..], ScriptName::as_bytes);
-    for (prefix, programs) in &opened.programs {
-        let mount = [mount, prefix.as_bytes()].concat();
-        let url = |path: &[u8]| format!("{host}{}", quote_path(&[&mount, path].concat()));
-        let (paths, more) = match programs.paths(MOST) {
-            Ok(found) => found,
-            Err(error) => {
-                log::warn!("the programs at {} cannot be listed: {error}", url(b"/"));
-                continue;
-            }
-        };
-        paths.iter().for_each(|path| log::info!("program {}", url(path)));
-        match (paths.is_empty(), more) {
-            (true, false) => {
-                log::warn!("no program at {}: chmod +x makes one of a file, or --interpreter", url(b"/"));
-            }
-            (_, true) => log::info!("and more programs at {}", url(b"/")),
-            (false, false) => {}
-        }
     }
 }

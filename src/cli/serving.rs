@@ -120,7 +120,7 @@ impl Serving {
     pub(super) fn open(&self, place: Place) -> Result<Opened, Failure> {
         let mut before = Before::default();
         let mut open = |app: &App, prefix: &str, place: Place| {
-            app.open(prefix, &self.settings, place, &mut before).map_err(Failure::run)
+            app.open(&self.settings, (prefix, place), &mut before).map_err(Failure::run)
         };
         let app: Arc<dyn Application> = if self.mount.is_empty() {
             open(self.app.as_ref().unwrap_or(&App::default()), "/", place)?
@@ -137,8 +137,9 @@ impl Serving {
         };
         Ok(Opened {
             app,
+            offers: before.offers,
             #[cfg(target_os = "linux")]
-            programs: before.0,
+            programs: before.programs,
         })
     }
 }
@@ -216,7 +217,7 @@ mod tests {
         assert!(matches!(&twice, Failure::Usage(what) if what.contains("--mount") && what.contains("\"/\"")));
         let gone = serving(None, &["/a=dir:/nowhere"]).unwrap_err();
         assert!(
-            matches!(&gone, Failure::Run(what) if what.to_string().starts_with("dir:/nowhere: No such file"))
+            matches!(&gone, Failure::Run(what) if what.to_string().starts_with("dir:/nowhere: it does not exist"))
         );
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use clap::Args;
 
 use super::units;
+use super::usage::{Failure, check_folder};
 use crate::spool::Store;
 
 #[derive(Args, Clone, Debug, Default)]
@@ -23,6 +24,14 @@ pub(super) struct SpoolFlags {
 }
 
 impl SpoolFlags {
+    /// What is not there would be missed by some request only.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        check_folder("--spool-dir", self.spool_dir.as_deref()).map_err(Failure::run)
+    }
+
     pub(super) fn store(&self) -> &Store {
         self.store.get_or_init(|| match (&self.spool_dir, self.spool_max) {
             (None, None) => Store::default(),

@@ -249,6 +249,11 @@ impl Vars {
         }
     }
 
+    /// No variables, and room for so many, and for so many bytes of names and values.
+    pub(super) fn with_room(count: usize, bytes: usize) -> Self {
+        Self { slab: Vec::with_capacity(bytes), spans: Vec::with_capacity(count), ..Self::new() }
+    }
+
     /// The value of `name`, if it is set. Names are compared byte for byte.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();

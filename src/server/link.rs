@@ -50,6 +50,8 @@ pub(super) struct Link {
     /// 0 until the core has a place for it.
     token: AtomicU64,
     in_set: AtomicBool,
+    /// Calls that cannot say themselves that they do not wait were prepared for.
+    nonblocking: AtomicBool,
     wants_room: Mutex<bool>,
     deadlines: [AtomicU64; 3],
     expired: AtomicU8,
@@ -70,6 +72,7 @@ impl Link {
             core: Arc::clone(core),
             token: AtomicU64::new(0),
             in_set: AtomicBool::new(false),
+            nonblocking: AtomicBool::new(false),
             wants_room: Mutex::new(false),
             deadlines: [const { AtomicU64::new(0) }; 3],
             expired: AtomicU8::new(0),
@@ -124,25 +127,28 @@ impl Link {
     }
 
     /// Has the system send `length` bytes of a file, from where it stands, waiting for room as
-    /// [`send_all`](Self::send_all) does. Says how many there were: fewer, where the file has become shorter.
+    /// [`send_all`](Self::send_all) does. Counts in `sent` how many left, also when it fails: fewer without a failure, where
+    /// the file has become shorter.
     #[cfg(target_os = "linux")]
     pub(super) fn send_file<S: Session + 'static>(
         &self,
         session: &Arc<S>,
         file: &std::fs::File,
         length: u64,
-    ) -> io::Result<u64> {
+        sent: &mut u64,
+    ) -> io::Result<()> {
         /// So much at once, so that the client is seen to read on.
         const PIECE: u64 = 1 << 20;
         // All other calls say each time that they do not wait; this one cannot.
-        self.stream.set_nonblocking()?;
-        let mut left = length;
-        while left > 0 {
-            let piece = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
+        if !self.nonblocking.swap(true, Ordering::Relaxed) {
+            self.stream.set_nonblocking()?;
+        }
+        while *sent < length {
+            let piece = usize::try_from(PIECE.min(length - *sent)).unwrap_or(usize::MAX);
             match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, None, piece) {
                 Ok(0) => break,
                 Ok(count) => {
-                    left = left.saturating_sub(count as u64);
+                    *sent += count as u64;
                     self.note_output();
                 }
                 Err(Errno::EINTR) => {}
@@ -152,7 +158,7 @@ impl Link {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(length - left)
+        Ok(())
     }
 
     /// Has the calling thread wait for input or for room; the housekeeper ends the wait when its time is over.
@@ -319,6 +325,15 @@ impl Link {
     pub(super) fn note_half_close(&self) {
         let _ =
             self.half_closed.compare_exchange(0, self.core.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Something happened on it while a request is under way whose thread does not read: it may be that the peer has ended
+    /// its sending.
+    pub(super) fn look_for_end(&self, event: Event) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        if event.ended && recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) == Ok(0) {
+            self.note_half_close();
+        }
     }
 
     /// Something was sent: whoever has ended its sending still listens.

@@ -10,6 +10,8 @@ mod fuzz;
 #[cfg(unix)]
 mod hostile;
 #[cfg(unix)]
+mod hostile_http;
+#[cfg(unix)]
 mod house;
 #[cfg(unix)]
 mod http;
@@ -20,6 +22,7 @@ mod ladder;
 mod models;
 #[cfg(unix)]
 mod multiplex;
+mod names;
 mod oracle;
 #[cfg(target_os = "linux")]
 mod programs;

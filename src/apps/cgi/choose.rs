@@ -7,11 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::paths;
 use super::settings::ProgramSettings;
 use crate::environ::{Known, Vars};
 use crate::error::{Error, Fault};
-use crate::files::{self, Links, NotOpened, Root};
+use crate::files::{self, Found, Links, NotOpened, Root};
 
 /// How much of a client's path is worth a place in the log.
 const SHOWN: usize = 200;
@@ -58,12 +57,12 @@ impl Source {
         }
     }
 
-    /// The paths beneath the mount by which programs are found, at most `most`, and whether there may be more.
-    pub(super) fn paths(&self, settings: &ProgramSettings, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+    /// The paths of the folder's programs, in order; see [`CgiPrograms::paths`](super::CgiPrograms::paths).
+    pub(super) fn paths(&self, most: usize, settings: &ProgramSettings) -> io::Result<(Vec<Vec<u8>>, bool)> {
         match self {
-            Source::Program(_) => Ok((vec![b"/".to_vec()], false)),
-            Source::Folder(folder) => Ok(paths::programs(&folder.root.enter()?, settings, most)),
-            Source::Named(_) => Ok((Vec::new(), true)),
+            Source::Program(_) => Ok((vec![Vec::new()], false)),
+            Source::Folder(folder) => folder.paths(most, settings),
+            Source::Named(_) => Ok((Vec::new(), false)),
         }
     }
 
@@ -153,16 +152,12 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
 }
 
 /// Whether and how a file can be run.
-pub(super) fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result<Choice, Error> {
+fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result<Choice, Error> {
     let shown = path.escape_ascii();
     if !found.is_file() {
         return Err(forbidden(format!("{shown} is no regular file")));
     }
-    let interpreter = settings
-        .interpreters
-        .iter()
-        .find(|(end, _)| path.ends_with(end.as_bytes()))
-        .and_then(|(_, program)| CString::new(program.as_os_str().as_bytes()).ok());
+    let interpreter = interpreter(path, settings);
     let no_nul = |_| forbidden(format!("{shown} has a NUL"));
     let path = CString::new(path).map_err(no_nul)?;
     if found.permissions().mode() & 0o111 != 0 {
@@ -174,6 +169,12 @@ pub(super) fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings
             "{shown} is not executable: chmod +x it, or name what runs it by --interpreter"
         ))),
     }
+}
+
+/// What runs files of that name.
+fn interpreter(path: &[u8], settings: &ProgramSettings) -> Option<CString> {
+    let named = settings.interpreters.iter().find(|(end, _)| path.ends_with(end.as_bytes()));
+    named.and_then(|(_, program)| CString::new(program.as_os_str().as_bytes()).ok())
 }
 
 // The messages are for the log: neither status shows one to the client.
@@ -209,7 +210,7 @@ pub(super) struct Folder {
 }
 
 /// A file at the beginning of a path.
-struct Found<'p> {
+struct AtPath<'p> {
     /// The path up to the file, and what follows.
     file: &'p [u8],
     rest: &'p [u8],
@@ -257,6 +258,42 @@ impl Folder {
         })
     }
 
+    /// Looks through the folder, but not for ever: links may lead in circles.
+    fn paths(&self, most: usize, settings: &ProgramSettings) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        const LOOKS: usize = 10_000;
+        const DEPTH: usize = 8;
+        let root = self.root.enter()?;
+        let (mut found, mut looks, mut folders) = (Vec::new(), 0, vec![Vec::new()]);
+        while let Some(folder) = folders.pop() {
+            if folder.iter().filter(|byte| **byte == b'/').count() >= DEPTH {
+                continue;
+            }
+            let Ok(Found::Folder(inside)) = root.open(&folder) else { continue };
+            let Ok((names, _)) = inside.names(LOOKS) else { continue };
+            for name in names.into_iter().filter(|name| hidden(name).is_none()) {
+                looks += 1;
+                if looks > LOOKS {
+                    break;
+                }
+                let path = if folder.is_empty() { name } else { [&*folder, b"/", &name].concat() };
+                match root.look(&path) {
+                    Ok(entry) if entry.is_folder() => folders.push(path),
+                    Ok(entry) if entry.is_file() && !is_copy(&path) => {
+                        let runs = entry.metadata().permissions().mode() & 0o111 != 0;
+                        if runs || interpreter(&path, settings).is_some() {
+                            found.push([b"/", &*path].concat());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.sort_unstable();
+        let more = found.len() > most || looks > LOOKS;
+        found.truncate(most);
+        Ok((found, more))
+    }
+
     fn path_of(&self, file: &[u8]) -> Vec<u8> {
         let folder = self.root.path().as_os_str().as_bytes();
         [folder.strip_suffix(b"/").unwrap_or(folder), file].concat()
@@ -264,9 +301,12 @@ impl Folder {
 }
 
 /// Goes down the path to the first file that is no folder.
-fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> {
+fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<AtPath<'p>, Error> {
     let shown = || path.get(..SHOWN).unwrap_or(path).escape_ascii();
     let inner = path.strip_prefix(b"/").ok_or_else(|| not_found(format!("\"{}\" is no path", shown())))?;
+    if inner.is_empty() {
+        return Err(not_found("the path \"/\" names no program".to_owned()));
+    }
     let mut end = 0;
     for segment in inner.split(|byte| *byte == b'/') {
         // With the slash before it.
@@ -285,19 +325,14 @@ fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> 
         if is_copy(segment) {
             return Err(not_found(format!("{}: an editor's copy is not run", shown())));
         }
-        return Ok(Found { file, rest, metadata: entry.metadata().clone() });
+        return Ok(AtPath { file, rest, metadata: entry.metadata().clone() });
     }
     Err(not_found(format!("{} is a folder", shown())))
 }
 
-/// Whether a file of that name is an editor's copy of another.
-pub(super) fn is_copy(name: &[u8]) -> bool {
+/// Whether an editor left it, as a name says.
+fn is_copy(name: &[u8]) -> bool {
     [&b"~"[..], b".bak", b".orig"].iter().any(|end| name.ends_with(end))
-}
-
-/// Whether nothing of that name is looked for.
-pub(super) fn is_hidden(name: &[u8]) -> bool {
-    hidden(name).is_some()
 }
 
 /// Why no segment of that name is looked for.

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use super::body::Body;
-use super::environ::Ends;
+use super::environ::{Ends, Site};
 use super::outgoing::{Outgoing, Progress};
 use crate::app::refusal;
 use crate::environ::{Abort, Environ, Vars};
@@ -15,15 +16,19 @@ use crate::handlers::{
 };
 use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
+use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
-use crate::server::{FIRST, Settings, set_method};
+use crate::server::{FIRST, Settings};
 #[cfg(target_os = "linux")]
 use crate::util::FileSource;
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
+
+/// Requests of one connection that are served before it goes behind all others that wait.
+const IN_A_ROW: usize = 16;
 
 /// One connection.
 pub(in crate::server) struct Connection {
@@ -40,6 +45,8 @@ struct State {
     again: bool,
     /// Requests that were answered.
     served: u64,
+    /// Since when a body is waited for that no application reads.
+    waits_since: Millis,
 }
 
 /// How far the connection has come.
@@ -94,6 +101,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Has it answered with an error, without what is missing of its body: nobody knows where the next one begins.
+    fn refuse(&mut self, error: Error) {
+        self.vars.remove("CONTENT_LENGTH");
+        self.vars.remove("HTTP_TRANSFER_ENCODING");
+        self.decoder = BodyDecoder::empty();
+        self.exchange.keep_alive = false;
+        self.error = Some(error);
+    }
+}
+
 impl Session for Connection {
     fn link(&self) -> &Link {
         &self.link
@@ -115,12 +133,24 @@ impl Serve for Connection {
             other => state.stage = other,
         }
     }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Whole(mut request) => {
+                drop(state);
+                request.refuse(error);
+                self.run(request, worker);
+            }
+            other => state.stage = other,
+        }
+    }
 }
 
 impl Connection {
     pub(in crate::server) fn new(link: Link) -> Self {
         let stage = Stage::Head(head_decoder(&link.core.settings), Vec::new());
-        let state = State { stage, pending: Vec::new(), again: false, served: 0 };
+        let state = State { stage, pending: Vec::new(), again: false, served: 0, waits_since: 0 };
         Self { link, state: Mutex::new(state), ends: OnceLock::new() }
     }
 
@@ -128,20 +158,21 @@ impl Connection {
         &self.link.core.settings
     }
 
-    /// Reads and serves until nothing more is here.
+    /// Reads and serves until nothing more is here, or others should have their turn.
     fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
-        loop {
+        let core = Arc::clone(&self.link.core);
+        for _ in 0..IN_A_ROW {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                let core = Arc::clone(&self.link.core);
-                return core.push(Job::Serve(self));
+                return core.push(Job::Serve(self, None));
             }
             if !self.run(request, worker) {
                 return;
             }
             event = Event::default();
         }
+        core.leave(Job::New(self));
     }
 
     /// Reads what is there; gives the request once it may start.
@@ -156,6 +187,7 @@ impl Connection {
             }
             Stage::Whole(_) | Stage::Running => {
                 state.again = true;
+                self.link.look_for_end(event);
                 let _ = self.link.park(self);
                 return None;
             }
@@ -177,9 +209,11 @@ impl Connection {
                     let full = count == worker.block.len();
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
                         state.again = full || event.ended;
+                        self.link.look_for_end(event);
                         return Some(request);
                     }
-                    if !full && !event.ended {
+                    // What comes from now on is for nobody, and has a bound of its own.
+                    if matches!(state.stage, Stage::Lingering(_)) || !full && !event.ended {
                         break;
                     }
                 }
@@ -228,10 +262,11 @@ impl Connection {
                             return None;
                         }
                         Ok(true) => self.open(head, spares.take_vars()),
-                        Err(error) => refused(error, head, spares.take_vars()),
+                        Err(error) => self.refused(error, head, spares.take_vars()),
                     };
                     spares.give_bytes(std::mem::take(head));
                     state.stage = Stage::Body(request);
+                    state.waits_since = self.link.core.clock.now();
                 }
                 Stage::Body(request) => {
                     let gathered = gather(request, &mut bytes, self.settings());
@@ -261,17 +296,31 @@ impl Connection {
         let settings = self.settings();
         let parsed = match http::Request::parse(head, &limits(settings)) {
             Ok(parsed) => parsed,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
             Ok(decoder) => decoder,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let exchange = Exchange::from(&parsed);
         let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
-        let environ = settings.site.environ(&parsed, self.ends(), &mut request.vars);
-        request.error = environ.and_then(|()| settings.front.apply(&mut request.vars)).err();
+        match settings.site.environ(&parsed, self.ends(), &mut request.vars) {
+            Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
+            Err(error) => {
+                Site::refused(head, self.ends(), &mut request.vars);
+                request.error = Some(error);
+            }
+        }
         request
+    }
+
+    /// A request that is answered with an error, behind which nobody knows where the next one begins.
+    fn refused(&self, error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
+        vars.clear();
+        Site::refused(head, self.ends(), &mut vars);
+        let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
+        let decoder = BodyDecoder::empty();
+        Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
     }
 
     fn ends(&self) -> &Ends {
@@ -289,19 +338,16 @@ impl Connection {
         mut state: MutexGuard<'_, State>,
         worker: &mut Worker<'_>,
     ) -> Option<Request> {
-        let too_late = match &state.stage {
+        let error = || Error::new(Fault::Peer, 408, "the request did not come in time");
+        match std::mem::replace(&mut state.stage, Stage::Running) {
             Stage::Head(decoder, head) if decoder.has_begun() => {
-                Some(timed_out(head, worker.spares.take_vars()))
+                Some(self.refused(error(), &head, worker.spares.take_vars()))
             }
-            Stage::Body(_) => Some(timed_out(b"", worker.spares.take_vars())),
-            _ => None,
-        };
-        match too_late {
-            Some(request) => {
-                state.stage = Stage::Running;
+            Stage::Body(mut request) => {
+                request.refuse(error());
                 Some(request)
             }
-            None => {
+            _ => {
                 self.leave(state);
                 None
             }
@@ -340,8 +386,13 @@ impl Connection {
         }
         match &state.stage {
             Stage::Lingering(_) => return self.shut(state),
-            Stage::Body(_) | Stage::Skipping(..) => {
-                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.body_timeout));
+            Stage::Body(request) => {
+                let until = self.body_deadline(state.waits_since, request.decoder.received());
+                self.link.set_deadline(Wait::Parked, until);
+            }
+            Stage::Skipping(_, dropped) => {
+                let until = self.body_deadline(state.waits_since, *dropped);
+                self.link.set_deadline(Wait::Parked, until);
             }
             _ if idle && core.is_draining() => {
                 self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
@@ -355,6 +406,16 @@ impl Connection {
         if self.link.park(self).is_err() {
             self.leave(state);
         }
+    }
+
+    /// Until when the next piece of a body has to come, of which so much came since then.
+    fn body_deadline(&self, since: Millis, received: u64) -> Option<Millis> {
+        let (clock, settings) = (&self.link.core.clock, self.settings());
+        let next = clock.after(settings.body_timeout)?;
+        let in_all = settings.body_patience(received);
+        let waited = Duration::from_millis(clock.now().saturating_sub(since));
+        let left = in_all.map(|in_all| in_all.saturating_sub(waited).max(Duration::from_millis(1)));
+        Some(left.and_then(|left| clock.after(left)).map_or(next, |left| next.min(left)))
     }
 
     fn leave(&self, mut state: MutexGuard<'_, State>) {
@@ -422,6 +483,7 @@ impl Connection {
                     true => Stage::Head(head_decoder(self.settings()), Vec::new()),
                     false => Stage::Skipping(decoder, 0),
                 };
+                state.waits_since = self.link.core.clock.now();
                 return Some(state);
             }
             After::Shut => self.shut(state),
@@ -455,9 +517,10 @@ impl Connection {
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
+        let refused = error.is_some();
         let handler = Handler {
             connection: self,
-            refused: error.is_some(),
+            refused,
             body: RefCell::new(body),
             outgoing: &outgoing,
             scratch: RefCell::new(scratch),
@@ -482,7 +545,8 @@ impl Connection {
         let pending = if next.is_empty() { left } else { next };
         let after = match outcome.end {
             End::Answered if keeps_alive => After::Next(decoder),
-            End::Answered if decoder.is_whole() && pending.is_empty() => After::Leave,
+            // What was refused may still be on its way.
+            End::Answered if decoder.is_whole() && pending.is_empty() && !refused => After::Leave,
             End::Answered => After::Shut,
             _ => {
                 self.link.reset_on_close();
@@ -555,22 +619,6 @@ fn gather(request: &mut Request, bytes: &mut &[u8], settings: &Settings) -> Resu
     Ok(())
 }
 
-/// A request that is answered with an error, behind which nobody knows where the next one begins.
-fn refused(error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
-    let is_head = head.starts_with(b"HEAD ");
-    vars.clear();
-    if is_head {
-        set_method(&mut vars, std::iter::once((&b"REQUEST_METHOD"[..], &b"HEAD"[..])));
-    }
-    let exchange = Exchange { is_head, ..Exchange::REFUSED };
-    let decoder = BodyDecoder::empty();
-    Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
-}
-
-fn timed_out(head: &[u8], vars: Vars) -> Request {
-    refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
-}
-
 /// The rung of the ladder that one HTTP request is.
 struct Handler<'h, 'c> {
     connection: &'c Arc<Connection>,
@@ -641,9 +689,11 @@ impl BaseHandler for Handler<'_, '_> {
             head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
         }
         self.send_headers(out, head)?;
-        let sent = self.outgoing.borrow_mut().send_file(plain, length)?;
+        let mut sent = 0;
+        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
+        // Also what a client got that has left since.
         head.add_bytes_sent(sent);
-        Ok(true)
+        result.map(|()| true)
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

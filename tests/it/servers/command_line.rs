@@ -107,6 +107,102 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
     }
 }
 
+/// Every flag for a size, a number or a time, with what is none.
+#[test]
+fn what_is_no_size_number_or_time_is_told_with_its_flag() {
+    const SIZES: [&str; 4] = ["--max-head", "--max-body", "--body-gather", "--spool-max"];
+    const NUMBERS: [&str; 7] = [
+        "--max-pairs",
+        "--max-connections",
+        "--max-requests-per-connection",
+        "--workers",
+        "--min-body-rate",
+        "--queue",
+        "--limit-files",
+    ];
+    const TIMES: [&str; 8] = [
+        "--head-timeout",
+        "--body-timeout",
+        "--write-timeout",
+        "--idle-timeout",
+        "--half-close-grace",
+        "--drain-timeout",
+        "--linger",
+        "--limit-cpu",
+    ];
+    let folder = Folder::new();
+    let refused = |flag: &str, value: &str, what: &str| {
+        assert_refused(&folder, "fcgi-gateway", &["--socket", "/x.sock", flag, value], 2, &[flag, what]);
+    };
+    // clap takes a negative number for a flag of its own, and did not say where it stood.
+    for flag in SIZES.iter().chain(&NUMBERS) {
+        refused(flag, "-1", "negative");
+        refused(flag, "99999999999999999999", "");
+        refused(flag, "0x10", "0 means none");
+    }
+    SIZES.iter().for_each(|flag| refused(flag, "18446744073709551615G", "too large"));
+    NUMBERS.iter().for_each(|flag| refused(flag, "1K", "whole number"));
+    for flag in TIMES {
+        refused(flag, "-1s", "negative");
+        refused(flag, "1.5s", "500ms");
+        refused(flag, "99999999999999999999s", "500ms");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_none_is_told_with_its_file_and_place() {
+    let folder = Folder::new();
+    let huge = "#".repeat(2 << 20);
+    for (text, named) in [
+        (&b"workers = "[..], &["line 1"][..]),
+        (b"workers = 1\nworkers = 2\n", &["line 2", "duplicate"]),
+        (b"nonsense = 1\n", &["nonsense", "--help"]),
+        (b"head_timeout = \"1s\"\n", &["head_timeout"]),
+        (b"config = \"x\"\n", &["config"]),
+        (b"[workers]\nx = 1\n", &["workers"]),
+        (b"workers = 1.5\n", &["workers"]),
+        (b"workers = true\n", &["workers"]),
+        (b"workers = -1\n", &["--workers", "whole number"]),
+        (b"workers = [1, 2]\n", &["--workers"]),
+        (b"full-duplex = \"yes\"\n", &["--full-duplex"]),
+        (b"socket-mode = 660\n", &["socket-mode = \"0660\""]),
+        (b"app = \"nonsense\"\n", &["nonsense", "dir:PATH"]),
+        (b"app = \"--help\"\n", &["--help", "application"]),
+        (b"\xff = 1\n", &["UTF-8"]),
+        (huge.as_bytes(), &["1 MiB"]),
+    ] {
+        let path = folder.write("gateway.toml", text).display().to_string();
+        let named = [&["--config", &path], named].concat();
+        assert_refused(&folder, "http-gateway", &["--config", &path], 2, &named);
+    }
+    for (path, why) in
+        [("/nowhere/x.toml", "No such file"), ("/tmp", "Is a directory"), ("/dev/zero", "1 MiB")]
+    {
+        assert_refused(&folder, "http-gateway", &["--config", path], 2, &["--config", path, why]);
+    }
+}
+
+/// They would have been missed by some request only.
+#[test]
+fn what_programs_need_and_is_not_there_is_told_at_the_start() {
+    let folder = Folder::new();
+    let file = folder.write("file", "").display().to_string();
+    let app = format!("cgi:{}", folder.root().display());
+    for (flag, value, status, why) in [
+        ("--spool-dir", "/nowhere", 1, "No such file"),
+        ("--spool-dir", &file, 1, "is no folder"),
+        ("--x-sendfile", "/nowhere", 1, "No such file"),
+        ("--x-sendfile", &file, 1, "is no folder"),
+        ("--interpreter", ".py=/nowhere/python3", 1, "/nowhere/python3: No such file"),
+        ("--interpreter", &format!(".py={file}"), 1, "Permission denied"),
+        ("--pass-env", "", 2, "name of a variable"),
+        ("--pass-env", "A=B", 2, "--env"),
+    ] {
+        let arguments = ["--listen", "127.0.0.1:0", flag, value, &app];
+        assert_refused(&folder, "http-gateway", &arguments, status, &[flag, why]);
+    }
+}
+
 #[test]
 fn wrong_usage_of_the_http_gateway_names_the_flag() {
     let folder = Folder::new();
@@ -124,38 +220,6 @@ fn wrong_usage_of_the_http_gateway_names_the_flag() {
     }
 }
 
-/// Nobody else knows where the programs are when no web server stands in front.
-#[cfg(target_os = "linux")]
-#[test]
-fn the_http_gateway_says_where_its_programs_are() {
-    let folder = Folder::new();
-    folder.mkdir("bin");
-    folder.mkdir("empty");
-    let (port, hello) = (free_port(), folder.path("bin/hello world"));
-    folder.install(std::path::Path::new("/bin/true"), "bin/hello world");
-    folder.write("bin/no-program", "");
-    (1..=20).for_each(|number| {
-        drop(std::os::unix::fs::symlink("hello world", folder.path(&format!("bin/x{number}"))))
-    });
-    let mut gateway = Process::start(&folder, "http-gateway", &program("http-gateway"), |command| {
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--script-name", "/a"]);
-        command.arg(format!("--mount=/bin=cgi:{}", folder.path("bin").display()));
-        command.arg(format!("--mount=/one=cgi:{}", hello.display()));
-        command.arg(format!("--mount=/none=cgi:{}", folder.path("empty").display()));
-    });
-    gateway.ready_when(|| answers(port));
-    let url = format!("http://127.0.0.1:{port}/a");
-    for line in [
-        format!("program {url}/bin/hello%20world"),
-        format!("and more programs at {url}/bin/"),
-        format!("program {url}/one/"),
-        format!("warning: no program at {url}/none/"),
-    ] {
-        wait_until(&format!("the log has {line}"), || gateway.log().contains(&line));
-    }
-    assert_eq!(gateway.log().matches("program http").count(), 21, "{}", gateway.log());
-}
-
 /// The README's first command, on a port that is free for certain.
 #[test]
 fn the_http_gateway_serves_the_demo_and_says_where() {
@@ -165,7 +229,10 @@ fn the_http_gateway_serves_the_demo_and_says_where() {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--server-name", "shop.example"]);
     });
     gateway.ready_when(|| answers(port));
-    assert!(gateway.log().contains(&format!("listening on http://127.0.0.1:{port}/")), "{}", gateway.log());
+    for line in ["listening on", "serving demo at"] {
+        let line = format!("{line} http://127.0.0.1:{port}/");
+        assert!(gateway.log().contains(&line), "{}", gateway.log());
+    }
     let answer = Request::new("GET", "/a%20b?c").send(port).expect(200);
     let text = String::from_utf8(answer.body).expect("a text of UTF-8");
     for line in
@@ -175,6 +242,89 @@ fn the_http_gateway_serves_the_demo_and_says_where() {
     }
 }
 
+/// What stands at each application's URL, and each program's.
+#[test]
+fn the_http_gateway_says_which_programs_it_serves_and_where() {
+    let (folder, port) = (Folder::new(), free_port());
+    for name in ["bin", "bin/sub", "bin/sub/deep", "bin/.git", "docs"] {
+        folder.mkdir(name);
+    }
+    for (name, mode) in [
+        ("run", 0o755),
+        ("a b", 0o755),
+        ("sub/deep/x.cgi", 0o755),
+        ("script.py", 0o644),
+        ("plain.txt", 0o644),
+        ("run~", 0o755),
+        (".hidden", 0o755),
+        (".git/hook", 0o755),
+    ] {
+        let path =
+            folder.write(&format!("bin/{name}"), "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+    }
+    // In circles.
+    std::os::unix::fs::symlink("../sub", folder.path("bin/sub/round")).expect("a new link");
+    folder.write("docs/index.html", "<p>docs");
+    let (bin, docs) = (folder.path("bin").display().to_string(), folder.path("docs").display().to_string());
+    let mut gateway = Process::start(&folder, "http-gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--interpreter", ".py=/bin/sh"]);
+        command.args([
+            "--mount",
+            &format!("/docs/=dir:{docs}"),
+            "--mount",
+            &format!("/cgi=cgi:{bin}"),
+            "demo",
+        ]);
+    });
+    gateway.ready_when(|| answers(port));
+    wait_until("it has told all", || gateway.log().contains(&format!("cgi:{bin}/sub/deep/x.cgi at")));
+    let log = gateway.log();
+    let told: Vec<(&str, &str)> = log
+        .lines()
+        .filter_map(|line| line.split_once("serving ")?.1.split_once(&format!(" at http://127.0.0.1:{port}")))
+        .collect();
+    for (what, path) in [
+        ("demo".to_owned(), "/"),
+        (format!("dir:{docs}"), "/docs/"),
+        (format!("cgi:{bin}/a b"), "/cgi/a%20b"),
+        (format!("cgi:{bin}/run"), "/cgi/run"),
+        (format!("cgi:{bin}/script.py"), "/cgi/script.py"),
+        (format!("cgi:{bin}/sub/deep/x.cgi"), "/cgi/sub/deep/x.cgi"),
+    ] {
+        assert!(told.contains(&(&what, path)), "{what} at {path}: {log}");
+    }
+    assert!(!["plain", "~", "hidden", "hook"].iter().any(|name| log.contains(name)), "{log}");
+    for (_, path) in &told {
+        Request::new("GET", path).send(port).expect(200);
+    }
+    // Nothing is there, and that is said so.
+    Request::new("GET", "/cgi/").send(port).expect(404);
+    wait_until("it is told", || gateway.log().contains("the path \"/\" names no program"));
+}
+
+/// A port that is taken: the flag that was written, or would have been.
+#[test]
+fn a_port_that_is_taken_is_named_with_its_flag() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("a socket").to_string();
+    assert_refused(
+        &folder,
+        "http-gateway",
+        &["--listen", &address],
+        1,
+        &["--listen: ", &address, "another program listens"],
+    );
+    assert_refused(
+        &folder,
+        "scgi-gateway",
+        &["--socket", &address],
+        1,
+        &["--socket: ", &address, "another program listens"],
+    );
+}
+
 #[test]
 fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     let folder = Folder::new();
@@ -182,13 +332,13 @@ fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"] {
         let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
         let missing = [socket, &["dir:/nowhere"]].concat();
-        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
+        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "it does not exist"]);
         let mount = format!("/a=dir:{file}");
         let log = [socket, &["--access-log", "/nowhere/access.log"]].concat();
         let log = if socket.is_empty() { log } else { [&["--socket", "127.0.0.1:0"], &log[2..]].concat() };
         assert_refused(&folder, gateway, &log, 1, &["--access-log /nowhere/access.log", "No such file"]);
         let no_folder = [socket, &["--mount", &mount]].concat();
-        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
+        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "is no folder"]);
     }
 }
 
@@ -229,8 +379,14 @@ fn a_socket_that_cannot_be_bound_is_named_with_the_reason_and_status_1() {
         refused("fd:0", &["--socket", "fd:0", "descriptor 0 is no socket"]);
         refused("fd:77", &["--socket", "fd:77", "descriptor 77 is not open"]);
         let socket = folder.path("app.sock").display().to_string();
-        let owned = ["--socket", &socket, "--socket-owner", "no-such-user"];
-        assert_refused(&folder, gateway, &owned, 1, &["no-such-user"]);
+        for flag in ["--socket-owner", "--socket-group"] {
+            // The last number means "unchanged" to the system.
+            for nobody in ["no-such-user", "4294967295", ""] {
+                let owned = ["--socket", &socket, flag, nobody];
+                assert_refused(&folder, gateway, &owned, 1, &[flag, nobody]);
+            }
+        }
+        refused("unix:/no\nwhere/x.sock", &["--socket", "No such file or directory"]);
         assert!(!folder.path("app.sock").exists(), "nothing is left behind");
     }
     drop(taken);
@@ -295,7 +451,7 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
 fn programs_that_are_not_there_are_told_at_the_start() {
     let folder = Folder::new();
     let socket = folder.path("app.sock").display().to_string();
-    let named = &["cgi:/no/such/folder: No such file or directory"];
+    let named = &["cgi:/no/such/folder: it does not exist"];
     assert_refused(&folder, "fcgi-gateway", &["--socket", &socket, "cgi:/no/such/folder"], 1, named);
     assert_refused(&folder, "cgi-gateway", &["cgi:/no/such/folder"], 1, named);
     assert!(!folder.path("app.sock").exists(), "its socket file is gone");

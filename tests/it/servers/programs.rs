@@ -35,7 +35,7 @@ fn start(link: Link, location: &str, prepare: impl FnOnce(&Folder), arguments: &
         prepare(folder);
         let name = format!("{}-gateway", link.protocol.name());
         Process::start(folder, "gateway", &program(&name), |command| {
-            command.args(["--socket", &socket.address()]);
+            command.args(["--socket", &socket.address(), "--validate"]);
             if is_root() {
                 command.args(["--socket-group", "www-data"]);
             }

@@ -45,10 +45,11 @@ pub use listen::{Listener, SocketRights, Stream};
 pub use privileges::Privileges;
 
 use crate::app::Application;
-use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
+use crate::environ::{Collector, Vars};
 use crate::error::Error;
 use crate::handlers::{Attributes, Observer};
+use crate::proto::PairPlaces;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,8 +230,10 @@ impl Settings {
         if self.max_connections == 0 { usize::MAX } else { self.max_connections }
     }
 
+    /// The limit of a head; without one, what variables can hold.
     fn max_head_or_none(&self) -> usize {
-        if self.max_head == 0 { usize::MAX } else { self.max_head }
+        let most = u32::MAX as usize;
+        if self.max_head == 0 { most } else { self.max_head.min(most) }
     }
 }
 
@@ -394,10 +397,44 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
-/// Sets what is known of a request whose parameters were refused: the answer to HEAD has no body, whatever it is, and the
-/// log shall say what was refused.
+/// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
+/// a place that moves on. Those of [`LINE`] are found behind an error, too.
+fn collect_pairs<E: From<Error>>(
+    vars: &mut Vars,
+    block: &mut Vec<u8>,
+    settings: &Settings,
+    next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
+) -> Result<(), E> {
+    let mut collector = Collector::over(vars, block);
+    let (mut at, mut count) = (0, 0);
+    loop {
+        let here = at;
+        let Some(pair) = next(collector.block(), &mut at) else { break };
+        count += 1;
+        let taken = check_pairs(count, settings).map_err(E::from).and_then(|()| {
+            let (name, value) = pair?;
+            Ok(collector.push_from_block(&name, &value)?)
+        });
+        if taken.is_err() {
+            at = here;
+            while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
+                if collector.block().get(name.clone()).is_some_and(|name| LINE.contains(&name)) {
+                    collector.push_from_block(&name, &value)?;
+                }
+            }
+            return taken;
+        }
+    }
+    collector.finish();
+    Ok(())
+}
+
+/// What is known of a request whose parameters are refused: the answer to HEAD has no body, whatever it is, and the log
+/// shall say what was refused.
+const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
+
+/// Sets those of [`LINE`] where the parameters were refused before any was taken; see [`collect_pairs`].
 fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
-    const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
     pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }
 

@@ -100,9 +100,9 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
     pub body_timeout: Duration,
-    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while an
-    /// application waited for it; who is slower is cut off, since applications are held up. Under HTTP alone: web servers
-    /// gather bodies themselves.
+    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while it
+    /// was waited for; who is slower is cut off, since applications are held up, or connections. Under HTTP alone: web
+    /// servers gather bodies themselves.
     pub min_body_rate: u32,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
@@ -219,6 +219,12 @@ impl Settings {
             },
             Protocol::FastCgi | Protocol::Scgi => settings,
         }
+    }
+
+    /// How long a body of HTTP may be waited for in all, when so many bytes of it have come; `None` without a limit.
+    fn body_patience(&self, received: u64) -> Option<Duration> {
+        let earned = received.checked_div(u64::from(self.min_body_rate)).map(Duration::from_secs)?;
+        (!self.body_timeout.is_zero()).then(|| self.body_timeout.saturating_add(earned))
     }
 
     /// The limit of a body, as a number that can be compared with.
@@ -397,8 +403,12 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
+/// What is known of a request that was refused early: the answer to HEAD has no body, whatever it is, and the log shall say
+/// what was refused.
+const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
+
 /// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
-/// a place that moves on. Those of [`LINE`] are found behind an error, too.
+/// a place that moves on. Behind an error [what every request has](LINE) is taken still.
 fn collect_pairs<E: From<Error>>(
     vars: &mut Vars,
     block: &mut Vec<u8>,
@@ -429,11 +439,7 @@ fn collect_pairs<E: From<Error>>(
     Ok(())
 }
 
-/// What is known of a request whose parameters are refused: the answer to HEAD has no body, whatever it is, and the log
-/// shall say what was refused.
-const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
-
-/// Sets those of [`LINE`] where the parameters were refused before any was taken; see [`collect_pairs`].
+/// The same where the parameters were refused before any was taken.
 fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
     pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::serving::Settings;
+#[cfg(unix)]
 use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
@@ -134,6 +135,7 @@ impl App {
             }
             #[cfg(target_os = "linux")]
             App::Cgi(path) => {
+                settings.programs.check()?;
                 let opened = match &before.programs {
                     Some(programs) => programs.beside(path, place.mounted),
                     None => CgiPrograms::open(path, settings.programs.clone().settings(place)),

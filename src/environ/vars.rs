@@ -124,7 +124,7 @@ pub(super) struct Spelling {
 
 impl Spelling {
     /// Names are short: eight bytes at a time they are looked through before a search made for long texts has begun.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn of(name: &[u8]) -> Self {
         let (first, last) = ends(name);
         let mut suspicious = 0;
@@ -197,7 +197,8 @@ impl Seen {
         self.0[(tag >> 30) as usize] |= 1 << (tag >> 24 & 63);
     }
 
-    fn may_have(self, tag: u32) -> bool {
+    #[inline]
+    fn may_have(&self, tag: u32) -> bool {
         self.0[(tag >> 30) as usize] >> (tag >> 24 & 63) & 1 == 1
     }
 }
@@ -246,6 +247,11 @@ impl Vars {
             wsgi_names: false,
             odd_headers: false,
         }
+    }
+
+    /// No variables, and room for so many, and for so many bytes of names and values.
+    pub(super) fn with_room(count: usize, bytes: usize) -> Self {
+        Self { slab: Vec::with_capacity(bytes), spans: Vec::with_capacity(count), ..Self::new() }
     }
 
     /// The value of `name`, if it is set. Names are compared byte for byte.
@@ -430,13 +436,15 @@ impl Vars {
     }
 
     /// Has a variable stand where its name and value already are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, spelling: Spelling, name: &Range<usize>, value: &Range<usize>) {
         let (Some(name), Some(value)) = (Piece::new(name), Piece::new(value)) else { return };
         let (tag, text) = (spelling.tag, name.of(&self.slab));
         let known = Known::by_tag(tag, text);
-        self.wsgi_names |= text.starts_with(b"wsgi.");
-        self.odd_headers |= spelling.odd && text.starts_with(b"HTTP_");
+        if spelling.odd {
+            self.wsgi_names |= text.starts_with(b"wsgi.");
+            self.odd_headers |= text.starts_with(b"HTTP_");
+        }
         self.spans.push(Span { name, value, tag, known });
         self.seen.add(tag);
         if let Some(known) = known {

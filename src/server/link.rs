@@ -50,6 +50,8 @@ pub(super) struct Link {
     /// 0 until the core has a place for it.
     token: AtomicU64,
     in_set: AtomicBool,
+    /// Calls that cannot say themselves that they do not wait were prepared for.
+    nonblocking: AtomicBool,
     wants_room: Mutex<bool>,
     deadlines: [AtomicU64; 3],
     expired: AtomicU8,
@@ -70,6 +72,7 @@ impl Link {
             core: Arc::clone(core),
             token: AtomicU64::new(0),
             in_set: AtomicBool::new(false),
+            nonblocking: AtomicBool::new(false),
             wants_room: Mutex::new(false),
             deadlines: [const { AtomicU64::new(0) }; 3],
             expired: AtomicU8::new(0),
@@ -137,7 +140,9 @@ impl Link {
         /// So much at once, so that the client is seen to read on.
         const PIECE: u64 = 1 << 20;
         // All other calls say each time that they do not wait; this one cannot.
-        self.stream.set_nonblocking()?;
+        if !self.nonblocking.swap(true, Ordering::Relaxed) {
+            self.stream.set_nonblocking()?;
+        }
         while *sent < length {
             let piece = usize::try_from(PIECE.min(length - *sent)).unwrap_or(usize::MAX);
             match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, None, piece) {
@@ -320,6 +325,15 @@ impl Link {
     pub(super) fn note_half_close(&self) {
         let _ =
             self.half_closed.compare_exchange(0, self.core.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Something happened on it while a request is under way whose thread does not read: it may be that the peer has ended
+    /// its sending.
+    pub(super) fn look_for_end(&self, event: Event) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        if event.ended && recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) == Ok(0) {
+            self.note_half_close();
+        }
     }
 
     /// Something was sent: whoever has ended its sending still listens.

@@ -133,6 +133,7 @@ impl Connection {
             }
             // The event itself was noted.
             Stage::Whole(_) | Stage::Running => {
+                self.link.look_for_end(event);
                 let _ = self.link.park(self);
                 return None;
             }
@@ -161,6 +162,7 @@ impl Connection {
                     }
                     if let Some(request) = self.startable(&mut stage, bytes) {
                         self.link.set_deadline(Wait::Parked, None);
+                        self.link.look_for_end(event);
                         return Some(request);
                     }
                     if count < worker.block.len() && !event.ended {

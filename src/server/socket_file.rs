@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::AT_FDCWD;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
+use nix::unistd::{Gid, Uid};
 
 use super::SocketRights;
 use super::accounts::{group_id, group_name, user_id, user_name};
@@ -47,8 +48,10 @@ pub(super) fn bind(path: &Path, rights: &SocketRights) -> io::Result<(UnixListen
     // Nobody could connect to a name that is too long, though the one it is bound by may fit.
     UnixAddr::new(&path)?;
     let there = occupied_by(&path)?;
-    let owner = user_id(rights.owner.as_deref())?.map(|id| id.as_raw());
-    let group = group_id(rights.group.as_deref())?.map(|id| id.as_raw());
+    let named = |flag: &str, error: io::Error| io::Error::new(error.kind(), format!("{flag}: {error}"));
+    let owner = user_id(rights.owner.as_deref()).map_err(|error| named("--socket-owner", error))?;
+    let group = group_id(rights.group.as_deref()).map_err(|error| named("--socket-group", error))?;
+    let (owner, group) = (owner.map(Uid::as_raw), group.map(Gid::as_raw));
     // Bound under another name with no rights at all, then given its owner, then its rights, and only then open for
     // connections and known by its name: whoever can see it there sees it finished, and a stale file is replaced in
     // one step.
@@ -101,11 +104,12 @@ enum There {
 /// Gives the socket its name. Where nothing stood a moment ago, nothing is replaced: two gateways may start at once.
 fn publish(staging: &Path, path: &Path, there: There) -> io::Result<()> {
     if let There::Nothing = there {
-        match renameat2(AT_FDCWD, staging, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
-            // Not every file system knows this way to rename.
-            Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(Errno::EEXIST) => return Err(in_use()),
-            other => return other.map_err(io::Error::from),
+        // A second name is given or refused in one step, on every system and with every C library.
+        match fs::hard_link(staging, path) {
+            Ok(()) => return fs::remove_file(staging),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(in_use()),
+            // Not every file system has second names.
+            Err(_) => {}
         }
     }
     fs::rename(staging, path)

@@ -55,8 +55,20 @@ impl<'a> Iterator for Pairs<'a> {
 
 /// The places of the name and the value that begin at `at`, which moves on behind them; behind an error, to the end.
 /// For those who change what holds the block while they walk it.
+#[inline]
 pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, PairError>> {
-    let offset = std::mem::replace(at, block.len());
+    let offset = *at;
+    // Nearly all pairs are short.
+    if let Some([name @ ..0x80, value @ ..0x80, ..]) = block.get(offset..) {
+        let start = offset + 2;
+        let middle = start + usize::from(*name);
+        let end = middle + usize::from(*value);
+        if end <= block.len() {
+            *at = end;
+            return Some(Ok((start..middle, middle..end)));
+        }
+    }
+    *at = block.len();
     let mut rest = block.get(offset..).filter(|rest| !rest.is_empty())?;
     let Some((name, value)) = take_length(&mut rest).zip(take_length(&mut rest)) else {
         return Some(Err(PairError::Lengths { offset }));

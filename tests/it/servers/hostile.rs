@@ -9,6 +9,9 @@ use std::time::Duration;
 use gatewright::proto::fcgi::{Role, Stream, encode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod flags;
+mod http;
+
 use super::client::PATIENCE;
 use super::harness::{Folder, Process, program, wait_until};
 use crate::wire::{Request, answers, read_answers};
@@ -30,13 +33,21 @@ impl Target {
 
     /// With so many descriptors at most.
     fn limited(kind: &'static str, descriptors: &str, flags: &[&str]) -> Self {
+        Self::run(kind, descriptors, "2", flags)
+    }
+
+    fn with_workers(kind: &'static str, workers: &str, flags: &[&str]) -> Self {
+        Self::run(kind, "20000", workers, flags)
+    }
+
+    fn run(kind: &'static str, descriptors: &str, workers: &str, flags: &[&str]) -> Self {
         let folder = Folder::new();
         let socket = folder.path("app.sock");
         let most = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1;
         let wanted = descriptors.parse::<u64>().expect("a number").min(most);
         let mut process = Process::start(&folder, "gateway", "prlimit".as_ref(), |command| {
             command.arg(format!("--nofile={wanted}:{wanted}")).arg(program("workbench")).arg(kind);
-            command.arg("--socket").arg(&socket).args(["--workers", "2"]).args(flags);
+            command.arg("--socket").arg(&socket).args(["--workers", workers]).args(flags);
         });
         process.ready_when(|| UnixStream::connect(&socket).is_ok());
         let mut target = Self { folder, process, kind, descriptors: 0, memory: 0 };
@@ -78,6 +89,15 @@ impl Target {
         let stat = fs::read_to_string(self.proc("stat")).expect("it runs");
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
+    }
+
+    /// A thread that spun would use 100 ticks of a second.
+    #[track_caller]
+    fn assert_rests(&self) {
+        let before = self.ticks();
+        std::thread::park_timeout(Duration::from_secs(1));
+        let used = self.ticks() - before;
+        assert!(used < 30, "{used} ticks in a second");
     }
 
     #[track_caller]
@@ -298,9 +318,13 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
                 encode::stream(&mut wire, Stream::Stdin, 1, &[b'x'; 30_000]);
                 wire
             }
-            _ => {
+            "scgi" => {
                 let pairs = [("CONTENT_LENGTH", "60000"), ("SCGI", "1"), ("PATH_INFO", "/echo")];
                 [scgi(&pairs), vec![b'x'; 30_000]].concat()
+            }
+            _ => {
+                let head = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n";
+                [&head[..], &[b'x'; 30_000]].concat()
             }
         };
         let mut held: Vec<UnixStream> = (0..30).map(|_| target.connect()).collect();
@@ -393,13 +417,66 @@ fn exhausted_descriptors_neither_spin_nor_kill() {
             })
             .collect();
         wait_until("there are no more", || target.process.log().contains("cannot accept a connection"));
-        let before = target.ticks();
-        // A while, to see what it costs: a thread that spun would use 100 ticks of it.
-        std::thread::park_timeout(Duration::from_secs(1));
-        let used = target.ticks() - before;
-        assert!(used < 30, "{used} ticks in a second");
+        target.assert_rests();
         drop(held);
         target.assert_unharmed(8);
+    }
+}
+
+/// Each connection had to wait a tenth of a second for its place, although idle ones could make room at once.
+#[test]
+fn idle_connections_make_room_at_once_when_descriptors_are_used_up() {
+    const MANY: usize = 300;
+    for kind in ["fcgi", "http"] {
+        let target = Target::limited(kind, "40", &["--max-connections", "0"]);
+        let wire = match kind {
+            "fcgi" => Request::new(&[("PATH_INFO", "/here")], b"").bytes(),
+            _ => b"GET /here HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+        };
+        let kept: Vec<UnixStream> = (0..MANY)
+            .map(|_| {
+                let mut stream = target.connect();
+                stream.write_all(&wire).expect("room");
+                stream
+            })
+            .collect();
+        // The last one first: with a tenth of a second for each before it, that would be too late.
+        for mut stream in kept.iter().rev() {
+            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+            assert!(stream.read(&mut [0; 4096]).expect("an answer in time") > 0);
+        }
+        assert!(target.process.log().contains("cannot accept a connection"), "{}", target.process.log());
+        drop(kept);
+        target.assert_unharmed(8);
+    }
+}
+
+/// While no worker was free, the housekeeper took each request that waited from the queue and put it back, a thousand times
+/// a second.
+#[test]
+fn requests_that_wait_for_a_worker_cost_no_time() {
+    for kind in ["fcgi", "scgi", "http"] {
+        let target = Target::start(kind, &[]);
+        let silent = [target.connect(), target.connect()];
+        for mut stream in &silent {
+            stream.write_all(&request(kind, "/endless")).expect("room");
+        }
+        wait_until("both workers are held", || {
+            target.process.log().matches("endless has begun").count() == 2
+        });
+        let waiting: Vec<UnixStream> = (0..3000).map(|_| target.connect()).collect();
+        for mut stream in &waiting {
+            stream.write_all(&good(kind)).expect("room");
+        }
+        wait_until("all are accepted", || target.count() >= target.descriptors + 3000);
+        target.assert_rests();
+        drop(silent);
+        for mut stream in waiting {
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("an answer");
+            assert!(String::from_utf8_lossy(&answer).contains("200 OK"));
+        }
+        target.assert_unharmed(32);
     }
 }
 

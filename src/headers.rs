@@ -266,6 +266,10 @@ impl Headers {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.slab.capacity() == 0 {
+            // Most heads fit, and need not grow piece by piece.
+            self.slab.reserve(128);
+        }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
         self.slab.extend_from_slice(value);
@@ -311,23 +315,22 @@ pub(crate) fn is_token(name: &[u8]) -> bool {
 
 /// Whether a token may have this byte.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
+    static TABLE: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0u8;
         while byte < 128 {
-            table[byte as usize] = matches!(byte,
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`'
-                    | b'|' | b'~');
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
             byte += 1;
         }
         table
     };
-    TOKEN[usize::from(byte)]
+    TABLE[usize::from(byte)]
 }
 
-/// Whether there is any control character: 0x00–0x1F, 0x7F. Without an early end, so that many bytes are looked at at once.
+/// Whether there is any control character: 0x00–0x1F, 0x7F. All of them are looked at: that is several at once.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
+    bytes.iter().fold(false, |found, byte| found | byte.is_ascii_control())
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -343,8 +346,8 @@ pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// # Errors
 /// [`HeaderError::Value`] with the value.
 pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
-    let bad = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
-    if has_control(value) && value.iter().any(bad) { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
+    let bad = value.iter().fold(false, |bad, byte| bad | (byte.is_ascii_control() & (*byte != b'\t')));
+    if bad { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
 }
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.

@@ -45,10 +45,11 @@ pub use listen::{Listener, SocketRights, Stream};
 pub use privileges::Privileges;
 
 use crate::app::Application;
-use crate::environ::Vars;
 use crate::environ::front::FrontSettings;
+use crate::environ::{Collector, Vars};
 use crate::error::Error;
 use crate::handlers::{Attributes, Observer};
+use crate::proto::PairPlaces;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +98,9 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
     pub body_timeout: Duration,
-    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while an
-    /// application waited for it; who is slower is cut off, since applications are held up. Under HTTP alone: web servers
-    /// gather bodies themselves.
+    /// Bytes a second that a client's body comes at, once it has had [`body_timeout`](Self::body_timeout) altogether while it
+    /// was waited for; who is slower is cut off, since applications are held up, or connections. Under HTTP alone: web
+    /// servers gather bodies themselves.
     pub min_body_rate: u32,
     /// Time for a peer to go on reading.
     pub write_timeout: Duration,
@@ -218,6 +219,12 @@ impl Settings {
         }
     }
 
+    /// How long a body of HTTP may be waited for in all, when so many bytes of it have come; `None` without a limit.
+    fn body_patience(&self, received: u64) -> Option<Duration> {
+        let earned = received.checked_div(u64::from(self.min_body_rate)).map(Duration::from_secs)?;
+        (!self.body_timeout.is_zero()).then(|| self.body_timeout.saturating_add(earned))
+    }
+
     /// The limit of a body, as a number that can be compared with.
     fn max_body_or_none(&self) -> u64 {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
@@ -227,8 +234,10 @@ impl Settings {
         if self.max_connections == 0 { usize::MAX } else { self.max_connections }
     }
 
+    /// The limit of a head; without one, what variables can hold.
     fn max_head_or_none(&self) -> usize {
-        if self.max_head == 0 { usize::MAX } else { self.max_head }
+        let most = u32::MAX as usize;
+        if self.max_head == 0 { most } else { self.max_head.min(most) }
     }
 }
 
@@ -391,7 +400,40 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
-/// Sets REQUEST_METHOD where the parameters were refused before it came: the answer to HEAD has no body, whatever it is.
+/// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
+/// a place that moves on. REQUEST_METHOD is found behind an error, too: the answer to HEAD has no body, whatever it is.
+fn collect_pairs<E: From<Error>>(
+    vars: &mut Vars,
+    block: &mut Vec<u8>,
+    settings: &Settings,
+    next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
+) -> Result<(), E> {
+    let mut collector = Collector::over(vars, block);
+    let (mut at, mut count) = (0, 0);
+    loop {
+        let here = at;
+        let Some(pair) = next(collector.block(), &mut at) else { break };
+        count += 1;
+        let taken = check_pairs(count, settings).map_err(E::from).and_then(|()| {
+            let (name, value) = pair?;
+            Ok(collector.push_from_block(&name, &value)?)
+        });
+        if taken.is_err() {
+            at = here;
+            while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
+                if collector.block().get(name.clone()) == Some(b"REQUEST_METHOD") {
+                    collector.push_from_block(&name, &value)?;
+                    break;
+                }
+            }
+            return taken;
+        }
+    }
+    collector.finish();
+    Ok(())
+}
+
+/// Sets REQUEST_METHOD where the parameters were refused before any was taken; see [`collect_pairs`].
 fn set_method<'p>(vars: &mut Vars, mut pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
     if let Some((name, method)) = pairs.find(|(name, _)| *name == b"REQUEST_METHOD") {
         vars.set(name, method);

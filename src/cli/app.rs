@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::serving::Settings;
+#[cfg(unix)]
+use super::usage::reason;
 use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
@@ -109,15 +111,17 @@ impl App {
             #[cfg(unix)]
             App::Dir(path) => match settings.dir.open(path) {
                 Ok(dir) => Ok(Arc::new(dir)),
-                Err(error) => Err(format!("dir:{}: {error}", path.display())),
+                Err(error) => Err(format!("dir:{}: {}", path.display(), reason(&error))),
             },
             #[cfg(target_os = "linux")]
             App::Cgi(path) => {
+                settings.programs.check()?;
                 let opened = match &before.0 {
                     Some(programs) => programs.beside(path, place.mounted),
                     None => CgiPrograms::open(path, settings.programs.clone().settings(place)),
                 };
-                let programs = Arc::new(opened.map_err(|error| format!("cgi:{}: {error}", path.display()))?);
+                let named = |error: std::io::Error| format!("cgi:{}: {}", path.display(), reason(&error));
+                let programs = Arc::new(opened.map_err(named)?);
                 before.0.get_or_insert_with(|| Arc::clone(&programs));
                 Ok(programs)
             }

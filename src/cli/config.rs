@@ -9,13 +9,15 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
+use super::usage::reason;
+
 /// The settings of the file at `path` that the command line does not have, as arguments.
 ///
 /// # Errors
 /// One line that names the file, and the key or the place.
 pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> Result<Vec<OsString>, String> {
     let named = |what: String| format!("--config {}: {what}", path.display());
-    let text = read(path).map_err(|error| named(format!("cannot be read: {error}")))?;
+    let text = read(path).map_err(|error| named(format!("cannot be read: {}", reason(&error))))?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| named(place(&text, &error)))?;
     let mut arguments = Vec::new();
     for (key, value) in table {
@@ -43,6 +45,10 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
         {
             match known.get_long() {
                 Some(long) => arguments.push(format!("--{long}={text}").into()),
+                // It would be taken for a flag.
+                None if text.starts_with('-') => {
+                    return Err(named(format!("\"{key}\": there is no application {text:?}")));
+                }
                 None => arguments.push(text.into()),
             }
         }

@@ -14,7 +14,7 @@ pub(super) struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_head: Option<u64>,
     /// Number of a request's parameters; more is answered with 431 [default: 4096, HTTP 100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::number::<usize>)]
     max_pairs: Option<usize>,
     /// Bytes of a request's body; more is answered with 413 [default: 1G]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
@@ -23,13 +23,13 @@ pub(super) struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     body_gather: Option<u64>,
     /// Connections at once; more wait to be accepted [default: 10000, or the descriptor limit less 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::number::<usize>)]
     max_connections: Option<usize>,
     /// Requests at once on one FastCGI connection; more are answered with OVERLOADED [default: 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::number::<usize>)]
     max_requests_per_connection: Option<usize>,
     /// Threads at most that run the application; more requests wait [default: 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::number::<usize>)]
     workers: Option<usize>,
     /// Time for a whole head, from its first byte [default: 30s, HTTP 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -37,9 +37,8 @@ pub(super) struct Limits {
     /// Time between two pieces of a body [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     body_timeout: Option<Duration>,
-    /// Bytes a second at which a body comes that an application waits for, once it has waited for --body-timeout; HTTP alone
-    /// [default: 240]
-    #[arg(long, value_name = "N")]
+    /// Bytes a second at which a body comes, once it was waited for as long as --body-timeout; HTTP alone [default: 240]
+    #[arg(long, value_name = "N", value_parser = units::number::<u32>)]
     min_body_rate: Option<u32>,
     /// Time for the peer to read on [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]

@@ -1,12 +1,13 @@
 //! The flags about CGI programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::app::Place;
-use super::units::{duration, size};
+use super::units::{duration, number, size};
+use super::usage::reason;
 use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
 use crate::proto::cgi::Limits;
 
@@ -23,7 +24,7 @@ pub(super) struct ProgramFlags {
     #[arg(long)]
     query_arguments: bool,
     /// A variable of this process that programs get too; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_variable)]
     pass_env: Vec<String>,
     /// A variable for every program, which comes before the request's; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
@@ -48,7 +49,7 @@ pub(super) struct ProgramFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_answer_head: Option<u64>,
     /// Fields in the head of a program's answer at most [default: 200]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<usize>)]
     max_answer_fields: Option<usize>,
     /// Time for a program's first byte of output, from its start or the last of the body that it took [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -66,13 +67,13 @@ pub(super) struct ProgramFlags {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     kill_grace: Option<Duration>,
     /// Programs at once; by default 8 for each processor, and 16 at least
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<usize>)]
     max_programs: Option<usize>,
     /// Programs at once of one script [default: none]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<usize>)]
     max_programs_per_script: Option<usize>,
     /// Requests that wait for a program to end [default: 512]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<usize>)]
     queue: Option<usize>,
     /// How long a request waits for a program to end [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -87,7 +88,7 @@ pub(super) struct ProgramFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     limit_file_size: Option<u64>,
     /// Open files of a program [default: none]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<u64>)]
     limit_files: Option<u64>,
 }
 
@@ -105,6 +106,28 @@ enum LocalRedirectBy {
 }
 
 impl ProgramFlags {
+    /// What is not there would be missed by some request only.
+    ///
+    /// # Errors
+    /// The flag, the path, and why it cannot be used.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let named = |flag: &str, path: &Path, why: &str| format!("{flag} {}: {why}", path.display());
+        for (flag, folder) in [("--spool-dir", &self.spool_dir), ("--x-sendfile", &self.x_sendfile)] {
+            let Some(folder) = folder else { continue };
+            match folder.metadata() {
+                Ok(about) if about.is_dir() => {}
+                Ok(_) => return Err(named(flag, folder, "is no folder")),
+                Err(error) => return Err(named(flag, folder, &reason(&error))),
+            }
+        }
+        for (_, program) in &self.interpreter {
+            if let Err(errno) = nix::unistd::access(program, nix::unistd::AccessFlags::X_OK) {
+                return Err(named("--interpreter", program, errno.desc()));
+            }
+        }
+        Ok(())
+    }
+
     /// The settings, with what the front decides.
     pub(super) fn settings(self, place: Place) -> ProgramSettings {
         let usual = ProgramSettings::default();
@@ -161,6 +184,16 @@ fn parse_interpreter(text: &str) -> Result<(String, PathBuf), String> {
         }
         _ => Err("write the end of a file's name and the absolute path of a program: .py=/usr/bin/python3"
             .to_owned()),
+    }
+}
+
+fn parse_variable(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("write the name of a variable".to_owned()),
+        name if name.contains(['=', '\0']) => {
+            Err("write the name of a variable alone; --env gives one a value".to_owned())
+        }
+        name => Ok(name.to_owned()),
     }
 }
 

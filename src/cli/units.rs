@@ -1,5 +1,6 @@
 //! How durations and sizes are written on the command line; in both, 0 means none.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `500ms`, `30s`, `2m`.
@@ -21,6 +22,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
                 .ok_or_else(|| "that is too long".to_owned())
         }
         None => Err(write.to_owned()),
+    }
+}
+
+/// Reads a whole number.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if is_number => Ok(number),
+        _ if is_number => Err("that is too large".to_owned()),
+        _ => Err("write a whole number, as in 64; 0 means none".to_owned()),
     }
 }
 
@@ -70,6 +84,15 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_are_whole() {
+        assert_eq!((number("0"), number("064")), (Ok(0_u32), Ok(64_u32)));
+        for text in ["", "-1", "+1", "1.5", "1K", " 1", "0x10", "٣"] {
+            assert!(number::<u32>(text).unwrap_err().contains("64"), "{text}");
+        }
+        assert_eq!(number::<u32>("4294967296"), Err("that is too large".to_owned()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Parser};
 
 use super::config;
@@ -64,7 +65,22 @@ pub(super) fn parse<P: Parser>(
 }
 
 fn try_matches(program: &str, command: &clap::Command, all: &[OsString]) -> Result<ArgMatches, ExitCode> {
-    command.clone().try_get_matches_from(all).map_err(|error| refused(program, &error))
+    command.clone().try_get_matches_from(all).map_err(|error| match negative(all, &error) {
+        Some(what) => wrong(program, &what),
+        None => refused(program, &error),
+    })
+}
+
+/// A negative number, which clap takes for a flag: what it was given to.
+fn negative(all: &[OsString], error: &clap::Error) -> Option<String> {
+    let ContextValue::String(given) = error.get(ContextKind::InvalidArg)? else { return None };
+    let digit = given.strip_prefix('-')?.chars().next()?.is_ascii_digit();
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument && digit;
+    let at = all.iter().position(|one| one.to_string_lossy().starts_with(given.as_str()))?;
+    let flag = all.get(at.checked_sub(1)?)?.to_string_lossy().into_owned();
+    let value = all.get(at)?.to_string_lossy();
+    (is_unknown && flag.starts_with("--"))
+        .then(|| format!("{flag} {value}: no number, size or time is negative; see --help"))
 }
 
 fn refused(program: &str, error: &clap::Error) -> ExitCode {
@@ -85,7 +101,15 @@ pub(super) fn wrong(program: &str, what: &str) -> ExitCode {
 /// A line on standard error. Where that cannot be written there is nobody to tell.
 pub(super) fn tell(line: &str) {
     use std::io::Write;
+    // A path may hold a line feed.
+    let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An error's text without Rust's "(os error 2)".
+pub(super) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.

@@ -201,8 +201,15 @@ impl Core {
                     return self.begin(first, worker);
                 }
                 Err(error) if passes(&error) => {}
+                // The system says so without looking whether anybody waits.
+                Err(_) if !listener.has_waiting() => {
+                    self.rest_at(door, &listener);
+                    return self.begin(first, worker);
+                }
                 Err(error) => {
-                    // Most likely the descriptors are used up: trying again at once would only burn time.
+                    // Most likely the descriptors are used up: trying again at once would only burn time, unless one of
+                    // our own connections leaves.
+                    self.full.store(true, Ordering::SeqCst);
                     FAILED.warn(format_args!(
                         "{}: cannot accept a connection: {error}",
                         listener.description()

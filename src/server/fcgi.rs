@@ -347,8 +347,23 @@ impl Connection {
         pieces: &mut [IoSlice<'_>],
         over: Option<&mut bool>,
     ) -> io::Result<()> {
-        let last = over.is_some();
         let mut out = lock(&self.out);
+        let result = self.send_through(&mut out, key, pieces, over);
+        drop(out);
+        self.watch_for_room();
+        // Whoever had others to send met a lock, and left them to us.
+        self.send_aside();
+        result
+    }
+
+    fn send_through(
+        self: &Arc<Self>,
+        out: &mut Out,
+        key: Key,
+        pieces: &mut [IoSlice<'_>],
+        over: Option<&mut bool>,
+    ) -> io::Result<()> {
+        let last = over.is_some();
         if let Some(kind) = out.broken {
             return Err(kind.into());
         }
@@ -363,13 +378,10 @@ impl Connection {
                 *over = true;
             }
         }
-        let result = self.put(&mut out, pieces, last);
+        let result = self.put(out, pieces, last);
         out.broken = result.as_ref().err().map(io::Error::kind);
-        self.note_rest(&out);
-        drop(out);
+        self.note_rest(out);
         self.link.note_output();
-        self.watch_for_room();
-        self.send_aside();
         result
     }
 
@@ -412,6 +424,7 @@ impl Connection {
         if let Ok(out) = self.out.try_lock() {
             self.missed.store(false, Ordering::SeqCst);
             self.send_what_fits(out);
+            self.send_aside();
         }
     }
 

@@ -326,6 +326,15 @@ impl Link {
             self.half_closed.compare_exchange(0, self.core.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
     }
 
+    /// Something happened on it while a request is under way whose thread does not read: it may be that the peer has ended
+    /// its sending.
+    pub(super) fn look_for_end(&self, event: Event) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        if event.ended && recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) == Ok(0) {
+            self.note_half_close();
+        }
+    }
+
     /// Something was sent: whoever has ended its sending still listens.
     pub(super) fn note_output(&self) {
         if self.half_closed.load(Ordering::Relaxed) != 0 {

@@ -94,7 +94,10 @@ impl Listener {
         // Others may take a connection that we were woken for; whoever then waited in accept could not be stopped.
         match &kind {
             Kind::Unix(listener) => listener.set_nonblocking(true)?,
-            Kind::Tcp(listener) => listener.set_nonblocking(true)?,
+            Kind::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                look_after_peers(listener);
+            }
         }
         Ok(Self { kind, description, about, file: None })
     }
@@ -189,6 +192,20 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.unpublish();
+    }
+}
+
+/// Has the system ask silent peers whether they are still there, on every connection that comes: one whose machine was cut
+/// off says no farewell, and a kept FastCGI connection waits for ever. Within two minutes it is as good as reset.
+fn look_after_peers(listener: &TcpListener) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    // Without it nothing is wrong but that.
+    let _ = setsockopt(listener, sockopt::KeepAlive, &true);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = setsockopt(listener, sockopt::TcpKeepIdle, &60);
+        let _ = setsockopt(listener, sockopt::TcpKeepInterval, &15);
+        let _ = setsockopt(listener, sockopt::TcpKeepCount, &4);
     }
 }
 

@@ -14,6 +14,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
+use nix::unistd::{Gid, Uid};
 
 use super::SocketRights;
 use super::accounts::{group_id, group_name, user_id, user_name};
@@ -47,8 +48,10 @@ pub(super) fn bind(path: &Path, rights: &SocketRights) -> io::Result<(UnixListen
     // Nobody could connect to a name that is too long, though the one it is bound by may fit.
     UnixAddr::new(&path)?;
     let there = occupied_by(&path)?;
-    let owner = user_id(rights.owner.as_deref())?.map(|id| id.as_raw());
-    let group = group_id(rights.group.as_deref())?.map(|id| id.as_raw());
+    let named = |flag: &str, error: io::Error| io::Error::new(error.kind(), format!("{flag}: {error}"));
+    let owner = user_id(rights.owner.as_deref()).map_err(|error| named("--socket-owner", error))?;
+    let group = group_id(rights.group.as_deref()).map_err(|error| named("--socket-group", error))?;
+    let (owner, group) = (owner.map(Uid::as_raw), group.map(Gid::as_raw));
     // Bound under another name with no rights at all, then given its owner, then its rights, and only then open for
     // connections and known by its name: whoever can see it there sees it finished, and a stale file is replaced in
     // one step.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use gatewright::app::{AppResult, Responder};
@@ -141,28 +141,18 @@ fn requests_that_are_begun_and_aborted_for_ever_are_not_started_for_ever() {
 fn peers_that_never_stop_sending_hold_no_worker() {
     let mut ignored = Vec::new();
     encode::stream(&mut ignored, Stream::Stdin, 9, &[b'x'; 200]);
-    let ignored = ignored.repeat(1000);
     let server =
         Running::with(Protocol::FastCgi, application(&Arc::default()), |settings| settings.workers = 2);
-    let over = AtomicBool::new(false);
-    let floods: Vec<UnixStream> = (0..3).map(|_| server.connect()).collect();
-    std::thread::scope(|scope| {
-        for flood in &floods {
-            let (over, ignored) = (&over, &ignored);
-            scope.spawn(move || {
-                let mut flood = flood;
-                while !over.load(Ordering::Relaxed) && flood.write_all(ignored).is_ok() {}
-            });
-        }
-        let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..20 {
-                ask(&mut server.connect(), "/");
-            }
-        }));
-        over.store(true, Ordering::Relaxed);
-        floods.iter().for_each(|flood| drop(flood.shutdown(std::net::Shutdown::Both)));
-        answered.unwrap_or_else(|_| panic!("a good request was not answered beside them"));
-    });
+    server.assert_serves_beside_floods(b"", &ignored.repeat(1000), || ask(&mut server.connect(), "/"));
+}
+
+/// Peers that read their answers, and always have another request on the way.
+#[test]
+fn requests_without_end_on_kept_connections_starve_no_other() {
+    let server =
+        Running::with(Protocol::FastCgi, application(&Arc::default()), |settings| settings.workers = 2);
+    let requests: Vec<u8> = (1..=u16::MAX).flat_map(|id| request(id, "/")).collect();
+    server.assert_serves_beside_floods(b"", &requests, || ask(&mut server.connect(), "/"));
 }
 
 /// The end of one answer waited for room without a worker, the next answer on the connection with one.

@@ -10,6 +10,8 @@ mod fuzz;
 #[cfg(unix)]
 mod hostile;
 #[cfg(unix)]
+mod hostile_http;
+#[cfg(unix)]
 mod house;
 #[cfg(unix)]
 mod http;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod given;
+mod hostile;
 mod life;
 
 use std::io::Write;

@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,6 +65,31 @@ impl Running {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         answer
+    }
+
+    /// Three peers send `bytes` for ever behind `first`, and read what comes; good requests are answered meanwhile.
+    #[track_caller]
+    pub(crate) fn assert_serves_beside_floods(&self, first: &[u8], bytes: &[u8], ask: impl Fn()) {
+        let over = AtomicBool::new(false);
+        let floods = [self.connect(), self.connect(), self.connect()];
+        std::thread::scope(|scope| {
+            for flood in &floods {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut flood = flood;
+                    let _ = flood.write_all(first);
+                    while !over.load(Ordering::Relaxed) && flood.write_all(bytes).is_ok() {}
+                });
+                scope.spawn(move || {
+                    let (mut flood, mut block) = (flood, vec![0; 65536]);
+                    while flood.read(&mut block).is_ok_and(|count| count > 0) {}
+                });
+            }
+            let answered = catch_unwind(AssertUnwindSafe(|| (0..20).for_each(|_| ask())));
+            over.store(true, Ordering::Relaxed);
+            floods.iter().for_each(|flood| drop(flood.shutdown(Shutdown::Both)));
+            answered.unwrap_or_else(|cause| resume_unwind(cause));
+        });
     }
 }
 

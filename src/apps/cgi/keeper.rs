@@ -1,6 +1,6 @@
 //! Programs from their start to their end: every one is reaped, and none outlives what it was started for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +19,9 @@ use crate::sys::Spawned;
 
 /// How often the keeper looks for what no descriptor tells: members of a group, orphans.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// For how long those are looked for that a killed program may have left behind.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// How often orphans that have ended are reaped.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -62,15 +65,15 @@ pub(super) struct Keeper {
     grace: Duration,
     /// Orphans of programs become this process's children.
     adopts: AtomicBool,
-    /// Programs have been started since orphans were looked for.
+    /// Programs have been started since orphans were looked for, or ran at that time.
     started: AtomicBool,
     next_mark: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Programs that were not reaped: their numbers, and those of their groups, are surely theirs.
-    running: HashSet<i32>,
+    /// Programs that were not reaped, with their marks: their numbers, and those of their groups, are surely theirs.
+    running: HashMap<i32, Option<u64>>,
     /// New work for the thread.
     given: Vec<Kept>,
     has_thread: bool,
@@ -91,10 +94,9 @@ enum Stage {
     /// It may run on.
     Watched,
     /// It was asked to end.
-    Asked {
-        until: Instant,
-    },
-    Killed,
+    Asked { until: Instant },
+    /// What is left is killed, and looked for again: some may have left the group, or been started, meanwhile.
+    Killed { until: Instant },
 }
 
 /// A program that runs, whose end the holder waits for. Dropping it ends the program and its group.
@@ -107,7 +109,7 @@ pub(super) struct Program {
 #[derive(Debug)]
 struct Running {
     spawned: Spawned,
-    mark: u64,
+    mark: Option<u64>,
     /// Held until the program has ended.
     _slot: Slot,
 }
@@ -145,10 +147,10 @@ impl Keeper {
     /// Takes charge of a program that was just started.
     pub(super) fn register(self: &Arc<Self>, spawned: Spawned, mark: Option<u64>, slot: Slot) -> Program {
         let mut state = self.lock();
-        state.running.insert(spawned.pid.as_raw());
+        state.running.insert(spawned.pid.as_raw(), mark);
         let over = state.over;
         drop(state);
-        let running = Running { spawned, mark: mark.unwrap_or_default(), _slot: slot };
+        let running = Running { spawned, mark, _slot: slot };
         if over {
             // It came too late to be among those that were asked to end.
             let _ = killpg(running.spawned.pid, Signal::SIGKILL);
@@ -163,16 +165,20 @@ impl Keeper {
     pub(super) fn end_all(&self) {
         let mut state = self.lock();
         state.over = true;
-        let mut strays = self.signal_all(&state, Signal::SIGTERM);
+        // Their holders may reap them before those are found that they leave behind.
+        let programs = state.running.clone();
         drop(state);
+        let mut strays = self.signal_all(&programs, Signal::SIGTERM);
         let until = Instant::now() + self.grace;
-        while !self.is_idle() && Instant::now() < until {
+        while !(self.is_idle() && strays.iter().all(|stray| !stray.lives())) && Instant::now() < until {
             thread::park_timeout(Duration::from_millis(10));
         }
-        strays.extend(self.signal_all(&self.lock(), Signal::SIGKILL));
-        strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
-        let until = Instant::now() + Duration::from_secs(1);
-        while !self.is_idle() && Instant::now() < until {
+        let until = Instant::now() + LAST_LOOKS;
+        loop {
+            strays = self.signal_all(&programs, Signal::SIGKILL);
+            if (self.is_idle() && strays.is_empty()) || Instant::now() >= until {
+                break;
+            }
             thread::park_timeout(Duration::from_millis(10));
         }
         // The thread has nothing to wait for any more.
@@ -181,14 +187,18 @@ impl Keeper {
 
     /// Whether all programs have ended. Each is still its holder's to reap, who wants to know how it ended.
     fn is_idle(&self) -> bool {
-        self.lock().running.iter().all(|pid| peek(Pid::from_raw(*pid)).is_some())
+        self.lock().running.keys().all(|pid| peek(Pid::from_raw(*pid)).is_some())
     }
 
-    fn signal_all(&self, state: &State, signal: Signal) -> Vec<Stray> {
+    /// Sends a signal to these programs' groups and to those that have left them; gives the latter.
+    fn signal_all(&self, programs: &HashMap<i32, Option<u64>>, signal: Signal) -> Vec<Stray> {
         let mut strays = Vec::new();
-        for pid in &state.running {
-            strays.extend(strays_of(Pid::from_raw(*pid), None));
-            let _ = killpg(Pid::from_raw(*pid), signal);
+        for (pid, mark) in programs {
+            let is_running = self.lock().running.contains_key(pid);
+            // The number of one that was reaped may be another's by now.
+            let root = is_running.then(|| Pid::from_raw(*pid));
+            strays.extend(strays_of(root, *mark).into_iter().filter(Stray::lives));
+            self.signal(Pid::from_raw(*pid), signal);
         }
         strays.iter().for_each(|stray| stray.signal(signal));
         strays
@@ -206,7 +216,7 @@ impl Keeper {
     /// Sends a signal to a program's group, as long as that is surely its own.
     fn signal(&self, pid: Pid, signal: Signal) {
         let state = self.lock();
-        if state.running.contains(&pid.as_raw()) {
+        if state.running.contains_key(&pid.as_raw()) {
             let _ = killpg(pid, signal);
         }
     }
@@ -214,7 +224,7 @@ impl Keeper {
     /// Reaps a program that has ended.
     fn reap(&self, pid: Pid) {
         let mut state = self.lock();
-        if state.running.remove(&pid.as_raw()) {
+        if state.running.remove(&pid.as_raw()).is_some() {
             if state.over {
                 // What it leaves behind would be missed otherwise: its group has this number no longer than it.
                 let _ = killpg(pid, Signal::SIGKILL);
@@ -226,8 +236,7 @@ impl Keeper {
     /// Asks a program to end, and sees to it.
     fn end(self: &Arc<Self>, running: Running) {
         let pid = running.spawned.pid;
-        let mark = self.adopts.load(Ordering::Relaxed).then_some(running.mark);
-        let strays = strays_of(pid, mark);
+        let strays = strays_of(Some(pid), running.mark);
         self.signal(pid, Signal::SIGTERM);
         strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
         let until = Instant::now() + self.grace;
@@ -241,7 +250,7 @@ impl Keeper {
             log::error!("cannot start the thread that waits for programs: {error}; they are killed");
             for kept in std::mem::take(&mut state.given) {
                 let pid = kept.running.spawned.pid;
-                if state.running.remove(&pid.as_raw()) {
+                if state.running.remove(&pid.as_raw()).is_some() {
                     let _ = killpg(pid, Signal::SIGKILL);
                     let _ = waitpid(pid, None);
                 }
@@ -279,8 +288,9 @@ impl Keeper {
                 swept = Instant::now();
                 self.started.store(false, Ordering::Relaxed);
                 // A copy: looking takes longer than anybody should wait who starts a program.
-                let running = self.lock().running.clone();
-                if reap_orphans(&running, &mut dead) {
+                let running: HashSet<i32> = self.lock().running.keys().copied().collect();
+                // What a program leaves behind is an orphan only once it has ended.
+                if reap_orphans(&running, &mut dead) || !running.is_empty() {
                     self.started.store(true, Ordering::Relaxed);
                 }
             }
@@ -299,7 +309,7 @@ impl Keeper {
                     None
                 }
                 (Stage::Asked { until }, _) => Some(until.saturating_duration_since(now).min(LOOK)),
-                (Stage::Watched | Stage::Killed, _) => Some(LOOK),
+                (Stage::Watched | Stage::Killed { .. }, _) => Some(LOOK),
             };
             timeout = match (timeout, wait) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -314,30 +324,51 @@ impl Keeper {
     /// Looks at one program; `true` when nothing is left to do.
     fn look_after(&self, one: &mut Kept) -> bool {
         let pid = one.running.spawned.pid;
-        let ended = peek(one.running.spawned.pid).is_some();
-        match one.stage {
+        let ended = peek(pid).is_some();
+        let (signal, until) = match one.stage {
             Stage::Watched if !ended => return false,
-            Stage::Watched => {}
-            // The program itself stays unreaped meanwhile: the number of its group cannot become another's.
-            Stage::Asked { until } => {
-                let left = !ended || has_members(pid) || one.strays.iter().any(Stray::lives);
-                if left && Instant::now() < until {
-                    return false;
-                }
-                if left {
-                    self.signal(pid, Signal::SIGKILL);
-                    one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
-                    one.stage = Stage::Killed;
-                    if peek(one.running.spawned.pid).is_none() {
-                        return false;
-                    }
-                }
+            Stage::Watched => {
+                self.reap(pid);
+                return true;
             }
-            Stage::Killed if !ended => return false,
-            Stage::Killed => {}
+            Stage::Asked { until } => (Signal::SIGTERM, until),
+            Stage::Killed { until } => (Signal::SIGKILL, until),
+        };
+        // The program itself stays unreaped meanwhile: the number of its group cannot become another's.
+        let left =
+            !ended || has_members(pid) || one.strays.iter().any(Stray::lives) || one.finds_strays(signal);
+        let in_time = Instant::now() < until;
+        match one.stage {
+            _ if !left => {}
+            Stage::Asked { .. } if in_time => return false,
+            Stage::Killed { .. } if ended && !in_time => {}
+            stage => {
+                one.finds_strays(Signal::SIGKILL);
+                self.signal(pid, Signal::SIGKILL);
+                one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+                if !matches!(stage, Stage::Killed { .. }) {
+                    one.stage = Stage::Killed { until: Instant::now() + LAST_LOOKS };
+                }
+                return false;
+            }
         }
         self.reap(pid);
         true
+    }
+}
+
+impl Kept {
+    /// Looks again for descendants outside the group; whether there are any that were not known. They get the signal.
+    fn finds_strays(&mut self, signal: Signal) -> bool {
+        let all = strays_of(Some(self.running.spawned.pid), self.running.mark);
+        let before = self.strays.len();
+        for stray in all {
+            if stray.lives() && !self.strays.contains(&stray) {
+                stray.signal(signal);
+                self.strays.push(stray);
+            }
+        }
+        self.strays.len() > before
     }
 }
 
@@ -448,18 +479,19 @@ fn children_of(pid: &str) -> Vec<i32> {
 
 /// A program's descendants that have left its group: those that can be reached from it, and, where orphans are adopted,
 /// those among them that carry its mark.
-fn strays_of(leader: Pid, mark: Option<u64>) -> Vec<Stray> {
-    let mut found = children_of(&leader.to_string());
+fn strays_of(leader: Option<Pid>, mark: Option<u64>) -> Vec<Stray> {
+    let leader = leader.map(Pid::as_raw);
+    let mut found = leader.map(|leader| children_of(&leader.to_string())).unwrap_or_default();
     if let Some(mark) = mark {
         let mark = format!("{MARK}={}.{mark}", std::process::id());
         found.extend(children_of("self").into_iter().filter(|pid| carries(*pid, mark.as_bytes())));
     }
-    let mut seen: HashSet<i32> = HashSet::from([leader.as_raw()]);
+    let mut seen: HashSet<i32> = leader.into_iter().collect();
     let mut strays = Vec::new();
     while let Some(pid) = found.pop() {
         if seen.insert(pid) {
             found.extend(children_of(&pid.to_string()));
-            let stat = stat_of(pid).filter(|stat| stat.group != leader.as_raw());
+            let stat = stat_of(pid).filter(|stat| Some(stat.group) != leader);
             strays.extend(stat.map(|stat| Stray { pid, started: stat.started }));
         }
     }

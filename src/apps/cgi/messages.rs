@@ -8,6 +8,12 @@ use crate::environ::Environ;
 /// A line in our log is no longer.
 const LINE: usize = 8 * 1024;
 
+/// So much of one program's error text goes to our log, each line counted with its [`BESIDE`].
+const LOGGED: usize = 1 << 20;
+
+/// What stands beside each line in the log.
+const BESIDE: usize = 100;
+
 /// So much of the first line is worth a place in the message about a failure.
 const FIRST: usize = 200;
 
@@ -18,6 +24,8 @@ pub(super) struct Messages {
     first: Vec<u8>,
     first_is_whole: bool,
     line: Vec<u8>,
+    logged: usize,
+    left_out: usize,
 }
 
 impl Messages {
@@ -45,8 +53,11 @@ impl Messages {
     /// The program writes no more.
     pub(super) fn finish(&mut self, environ: &Environ<'_>, program: &[u8]) {
         if !self.line.is_empty() {
-            let line = std::mem::take(&mut self.line);
-            log_line(&line, environ, program);
+            self.end_line(environ, program);
+        }
+        if self.left_out > 0 {
+            let left_out = format!("{} more bytes of its error text are left out", self.left_out);
+            log_line(left_out.as_bytes(), environ, program);
         }
     }
 
@@ -62,18 +73,28 @@ impl Messages {
     }
 
     fn log(&mut self, data: &[u8], environ: &Environ<'_>, program: &[u8]) {
-        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+        let mut pieces = data.split_inclusive(|byte| *byte == b'\n');
+        for piece in &mut pieces {
+            if self.logged >= LOGGED {
+                self.left_out += piece.len() + pieces.map(<[u8]>::len).sum::<usize>();
+                return;
+            }
             self.line.extend_from_slice(piece);
             while self.line.len() > LINE {
                 let rest = self.line.split_off(LINE);
-                let line = std::mem::replace(&mut self.line, rest);
-                log_line(&line, environ, program);
+                self.end_line(environ, program);
+                self.line = rest;
             }
             if piece.ends_with(b"\n") {
-                log_line(&self.line, environ, program);
-                self.line.clear();
+                self.end_line(environ, program);
             }
         }
+    }
+
+    fn end_line(&mut self, environ: &Environ<'_>, program: &[u8]) {
+        self.logged += self.line.len() + BESIDE;
+        log_line(&self.line, environ, program);
+        self.line.clear();
     }
 }
 
@@ -119,5 +140,18 @@ mod tests {
         messages.take(&[b'x'; 100_000], &mut environ, b"x");
         assert_eq!(messages.first().map(<[u8]>::len), Some(FIRST));
         assert!(messages.line.len() <= LINE, "memory is bounded");
+    }
+
+    /// A program that wrote to its standard error for ever filled the disk with our log, half a gigabyte in some seconds.
+    #[test]
+    fn error_text_without_end_is_cut_in_the_log() {
+        let mut errors = Vec::new();
+        let mut environ = Environ::new(Vars::new(), Input::Empty, Errors::new(&mut errors));
+        let mut messages = Messages::new(Stderr::Log);
+        let lines = b"y\n".repeat(50_000);
+        (0..10).for_each(|_| messages.take(&lines, &mut environ, b"x"));
+        assert!(messages.logged <= LOGGED + LINE + BESIDE, "{}", messages.logged);
+        assert_eq!(messages.logged / (BESIDE + 2) * 2 + messages.left_out, 10 * lines.len());
+        assert!(messages.line.is_empty());
     }
 }

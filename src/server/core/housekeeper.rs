@@ -110,10 +110,8 @@ fn help(core: &Arc<Core>, helper: &mut Worker<'_>) {
     }
     // What needs no application need not wait for a worker, either.
     for _ in 0..core.jobs.len() {
-        match core.jobs.pop() {
-            Some(job) => helper.perform(job),
-            None => break,
-        }
+        let Some(job) = core.jobs.pop_other() else { break };
+        helper.perform(job);
     }
     Workers::grow(core, missing.min(core.jobs.len()));
 }

@@ -11,7 +11,7 @@ use crate::server::ready::Event;
 pub(in crate::server) enum Job {
     /// Something happened on a registered socket.
     Turn(Event),
-    /// A connection was accepted.
+    /// A connection was accepted, or may have more to read although nothing happens on it.
     New(Arc<dyn Session>),
     /// There may be connections to accept.
     Accept(usize),
@@ -26,28 +26,62 @@ pub(in crate::server) trait Serve: Send + Sync {
     fn serve(self: Arc<Self>, worker: &mut super::Worker<'_>);
 }
 
-/// In the order they came.
+/// In the order they came. Those that need an application stand apart, so that whoever may not run any need not go through
+/// them to find the others.
 #[derive(Default)]
 pub(super) struct Jobs {
-    waiting: Mutex<VecDeque<Job>>,
+    waiting: Mutex<Waiting>,
     count: AtomicUsize,
+}
+
+/// Each with its number, by which they are in one order.
+#[derive(Default)]
+struct Waiting {
+    runs: VecDeque<(u64, Job)>,
+    others: VecDeque<(u64, Job)>,
+    next: u64,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.runs.len() + self.others.len()
+    }
 }
 
 impl Jobs {
     pub(super) fn push(&self, job: Job) {
-        let mut waiting = lock(&self.waiting);
-        waiting.push_back(job);
+        let waiting = &mut *lock(&self.waiting);
+        let queue = match job {
+            Job::Run(..) | Job::Serve(_) => &mut waiting.runs,
+            Job::Turn(_) | Job::New(_) | Job::Accept(_) => &mut waiting.others,
+        };
+        queue.push_back((waiting.next, job));
+        waiting.next = waiting.next.wrapping_add(1);
         self.count.store(waiting.len(), Ordering::SeqCst);
     }
 
+    /// The one that has waited for the longest time.
     pub(super) fn pop(&self) -> Option<Job> {
+        self.pop_where(|waiting| match (waiting.runs.front(), waiting.others.front()) {
+            (Some((run, _)), Some((other, _))) if run < other => &mut waiting.runs,
+            (Some(_), None) => &mut waiting.runs,
+            _ => &mut waiting.others,
+        })
+    }
+
+    /// The one that has waited for the longest time among those that need no application.
+    pub(super) fn pop_other(&self) -> Option<Job> {
+        self.pop_where(|waiting| &mut waiting.others)
+    }
+
+    fn pop_where(&self, queue: impl FnOnce(&mut Waiting) -> &mut VecDeque<(u64, Job)>) -> Option<Job> {
         if self.is_empty() {
             return None;
         }
         let mut waiting = lock(&self.waiting);
-        let job = waiting.pop_front();
+        let job = queue(&mut waiting).pop_front();
         self.count.store(waiting.len(), Ordering::SeqCst);
-        job
+        job.map(|(_, job)| job)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -21,6 +21,9 @@ const BLOCK: usize = 64 * 1024;
 /// Events that a worker takes at once when nobody else is waiting for them.
 const BATCH: usize = 16;
 
+/// Jobs after which a worker sees what else is ready. Where there is always another job nobody would listen.
+const DEAF: u32 = 64;
+
 /// Empty vectors that a worker keeps for the next requests.
 const SPARES: usize = 4;
 
@@ -334,6 +337,7 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
     let mut worker = Worker::new(core, true);
     let mut events = Vec::with_capacity(BATCH);
     let mut pace = Pace::default();
+    let mut deaf = 0_u32;
     loop {
         if let Some(job) = core.jobs.pop() {
             since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
@@ -342,8 +346,13 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
                 core.bell.ring_if_wanted();
             }
             worker.perform(job);
+            deaf = deaf.wrapping_add(1);
+            if deaf.is_multiple_of(DEAF) && core.set.wait(&mut events, BATCH, Some(Duration::ZERO)).is_ok() {
+                events.drain(..).for_each(|event| core.jobs.push(Job::Turn(event)));
+            }
             continue;
         }
+        deaf = 0;
         pace.rest(workers);
         since.store(0, Ordering::SeqCst);
         if workers.ended.is_set() {

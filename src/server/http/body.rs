@@ -11,7 +11,6 @@ use super::outgoing::{Outgoing, Progress};
 use crate::environ::Live;
 use crate::error::Error;
 use crate::proto::http::BodyDecoder;
-use crate::server::Settings;
 use crate::server::link::{Received, Wait};
 
 /// The size of one read.
@@ -142,7 +141,8 @@ impl Body<'_, '_> {
     fn wait(&mut self) -> io::Result<()> {
         let link = &self.connection.link;
         let settings = &link.core.settings;
-        let most = match self.patience(settings) {
+        let left = settings.body_patience(self.decoder.received());
+        let most = match left.map(|in_all| in_all.saturating_sub(self.waited)) {
             None => settings.body_timeout,
             Some(Duration::ZERO) => {
                 let rate = settings.min_body_rate;
@@ -155,16 +155,6 @@ impl Body<'_, '_> {
         let waited = link.wait_for(self.connection, Wait::Input, most);
         self.waited += Duration::from_millis(link.core.clock.now().saturating_sub(before));
         waited
-    }
-
-    /// For how much longer it may be waited, by its rate so far; `None` without a limit.
-    fn patience(&self, settings: &Settings) -> Option<Duration> {
-        let rate = u64::from(settings.min_body_rate);
-        if rate == 0 || settings.body_timeout.is_zero() {
-            return None;
-        }
-        let earned = Duration::from_secs(self.decoder.received() / rate);
-        Some(settings.body_timeout.saturating_add(earned).saturating_sub(self.waited))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use super::body::Body;
 use super::environ::Ends;
@@ -15,6 +16,7 @@ use crate::handlers::{
 };
 use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
+use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
@@ -24,6 +26,9 @@ use crate::util::FileSource;
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
+
+/// Requests of one connection that are served before it goes behind all others that wait.
+const IN_A_ROW: usize = 16;
 
 /// One connection.
 pub(in crate::server) struct Connection {
@@ -40,6 +45,8 @@ struct State {
     again: bool,
     /// Requests that were answered.
     served: u64,
+    /// Since when a body is waited for that no application reads.
+    waits_since: Millis,
 }
 
 /// How far the connection has come.
@@ -120,7 +127,7 @@ impl Serve for Connection {
 impl Connection {
     pub(in crate::server) fn new(link: Link) -> Self {
         let stage = Stage::Head(head_decoder(&link.core.settings), Vec::new());
-        let state = State { stage, pending: Vec::new(), again: false, served: 0 };
+        let state = State { stage, pending: Vec::new(), again: false, served: 0, waits_since: 0 };
         Self { link, state: Mutex::new(state), ends: OnceLock::new() }
     }
 
@@ -128,13 +135,13 @@ impl Connection {
         &self.link.core.settings
     }
 
-    /// Reads and serves until nothing more is here.
+    /// Reads and serves until nothing more is here, or others should have their turn.
     fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
-        loop {
+        let core = Arc::clone(&self.link.core);
+        for _ in 0..IN_A_ROW {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                let core = Arc::clone(&self.link.core);
                 return core.push(Job::Serve(self));
             }
             if !self.run(request, worker) {
@@ -142,6 +149,7 @@ impl Connection {
             }
             event = Event::default();
         }
+        core.leave(Job::New(self));
     }
 
     /// Reads what is there; gives the request once it may start.
@@ -156,6 +164,7 @@ impl Connection {
             }
             Stage::Whole(_) | Stage::Running => {
                 state.again = true;
+                self.link.look_for_end(event);
                 let _ = self.link.park(self);
                 return None;
             }
@@ -177,9 +186,11 @@ impl Connection {
                     let full = count == worker.block.len();
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
                         state.again = full || event.ended;
+                        self.link.look_for_end(event);
                         return Some(request);
                     }
-                    if !full && !event.ended {
+                    // What comes from now on is for nobody, and has a bound of its own.
+                    if matches!(state.stage, Stage::Lingering(_)) || !full && !event.ended {
                         break;
                     }
                 }
@@ -232,6 +243,7 @@ impl Connection {
                     };
                     spares.give_bytes(std::mem::take(head));
                     state.stage = Stage::Body(request);
+                    state.waits_since = self.link.core.clock.now();
                 }
                 Stage::Body(request) => {
                     let gathered = gather(request, &mut bytes, self.settings());
@@ -340,8 +352,13 @@ impl Connection {
         }
         match &state.stage {
             Stage::Lingering(_) => return self.shut(state),
-            Stage::Body(_) | Stage::Skipping(..) => {
-                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.body_timeout));
+            Stage::Body(request) => {
+                let until = self.body_deadline(state.waits_since, request.decoder.received());
+                self.link.set_deadline(Wait::Parked, until);
+            }
+            Stage::Skipping(_, dropped) => {
+                let until = self.body_deadline(state.waits_since, *dropped);
+                self.link.set_deadline(Wait::Parked, until);
             }
             _ if idle && core.is_draining() => {
                 self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
@@ -355,6 +372,16 @@ impl Connection {
         if self.link.park(self).is_err() {
             self.leave(state);
         }
+    }
+
+    /// Until when the next piece of a body has to come, of which so much came since then.
+    fn body_deadline(&self, since: Millis, received: u64) -> Option<Millis> {
+        let (clock, settings) = (&self.link.core.clock, self.settings());
+        let next = clock.after(settings.body_timeout)?;
+        let in_all = settings.body_patience(received);
+        let waited = Duration::from_millis(clock.now().saturating_sub(since));
+        let left = in_all.map(|in_all| in_all.saturating_sub(waited).max(Duration::from_millis(1)));
+        Some(left.and_then(|left| clock.after(left)).map_or(next, |left| next.min(left)))
     }
 
     fn leave(&self, mut state: MutexGuard<'_, State>) {
@@ -422,6 +449,7 @@ impl Connection {
                     true => Stage::Head(head_decoder(self.settings()), Vec::new()),
                     false => Stage::Skipping(decoder, 0),
                 };
+                state.waits_since = self.link.core.clock.now();
                 return Some(state);
             }
             After::Shut => self.shut(state),

@@ -107,6 +107,102 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
     }
 }
 
+/// Every flag for a size, a number or a time, with what is none.
+#[test]
+fn what_is_no_size_number_or_time_is_told_with_its_flag() {
+    const SIZES: [&str; 4] = ["--max-head", "--max-body", "--body-gather", "--spool-max"];
+    const NUMBERS: [&str; 7] = [
+        "--max-pairs",
+        "--max-connections",
+        "--max-requests-per-connection",
+        "--workers",
+        "--min-body-rate",
+        "--queue",
+        "--limit-files",
+    ];
+    const TIMES: [&str; 8] = [
+        "--head-timeout",
+        "--body-timeout",
+        "--write-timeout",
+        "--idle-timeout",
+        "--half-close-grace",
+        "--drain-timeout",
+        "--linger",
+        "--limit-cpu",
+    ];
+    let folder = Folder::new();
+    let refused = |flag: &str, value: &str, what: &str| {
+        assert_refused(&folder, "fcgi-gateway", &["--socket", "/x.sock", flag, value], 2, &[flag, what]);
+    };
+    // clap takes a negative number for a flag of its own, and did not say where it stood.
+    for flag in SIZES.iter().chain(&NUMBERS) {
+        refused(flag, "-1", "negative");
+        refused(flag, "99999999999999999999", "");
+        refused(flag, "0x10", "0 means none");
+    }
+    SIZES.iter().for_each(|flag| refused(flag, "18446744073709551615G", "too large"));
+    NUMBERS.iter().for_each(|flag| refused(flag, "1K", "whole number"));
+    for flag in TIMES {
+        refused(flag, "-1s", "negative");
+        refused(flag, "1.5s", "500ms");
+        refused(flag, "99999999999999999999s", "500ms");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_none_is_told_with_its_file_and_place() {
+    let folder = Folder::new();
+    let huge = "#".repeat(2 << 20);
+    for (text, named) in [
+        (&b"workers = "[..], &["line 1"][..]),
+        (b"workers = 1\nworkers = 2\n", &["line 2", "duplicate"]),
+        (b"nonsense = 1\n", &["nonsense", "--help"]),
+        (b"head_timeout = \"1s\"\n", &["head_timeout"]),
+        (b"config = \"x\"\n", &["config"]),
+        (b"[workers]\nx = 1\n", &["workers"]),
+        (b"workers = 1.5\n", &["workers"]),
+        (b"workers = true\n", &["workers"]),
+        (b"workers = -1\n", &["--workers", "whole number"]),
+        (b"workers = [1, 2]\n", &["--workers"]),
+        (b"full-duplex = \"yes\"\n", &["--full-duplex"]),
+        (b"socket-mode = 660\n", &["socket-mode = \"0660\""]),
+        (b"app = \"nonsense\"\n", &["nonsense", "dir:PATH"]),
+        (b"app = \"--help\"\n", &["--help", "application"]),
+        (b"\xff = 1\n", &["UTF-8"]),
+        (huge.as_bytes(), &["1 MiB"]),
+    ] {
+        let path = folder.write("gateway.toml", text).display().to_string();
+        let named = [&["--config", &path], named].concat();
+        assert_refused(&folder, "http-gateway", &["--config", &path], 2, &named);
+    }
+    for (path, why) in
+        [("/nowhere/x.toml", "No such file"), ("/tmp", "Is a directory"), ("/dev/zero", "1 MiB")]
+    {
+        assert_refused(&folder, "http-gateway", &["--config", path], 2, &["--config", path, why]);
+    }
+}
+
+/// They would have been missed by some request only.
+#[test]
+fn what_programs_need_and_is_not_there_is_told_at_the_start() {
+    let folder = Folder::new();
+    let file = folder.write("file", "").display().to_string();
+    let app = format!("cgi:{}", folder.root().display());
+    for (flag, value, status, why) in [
+        ("--spool-dir", "/nowhere", 1, "No such file"),
+        ("--spool-dir", &file, 1, "is no folder"),
+        ("--x-sendfile", "/nowhere", 1, "No such file"),
+        ("--x-sendfile", &file, 1, "is no folder"),
+        ("--interpreter", ".py=/nowhere/python3", 1, "/nowhere/python3: No such file"),
+        ("--interpreter", &format!(".py={file}"), 1, "Permission denied"),
+        ("--pass-env", "", 2, "name of a variable"),
+        ("--pass-env", "A=B", 2, "--env"),
+    ] {
+        let arguments = ["--listen", "127.0.0.1:0", flag, value, &app];
+        assert_refused(&folder, "http-gateway", &arguments, status, &[flag, why]);
+    }
+}
+
 #[test]
 fn wrong_usage_of_the_http_gateway_names_the_flag() {
     let folder = Folder::new();
@@ -197,8 +293,14 @@ fn a_socket_that_cannot_be_bound_is_named_with_the_reason_and_status_1() {
         refused("fd:0", &["--socket", "fd:0", "descriptor 0 is no socket"]);
         refused("fd:77", &["--socket", "fd:77", "descriptor 77 is not open"]);
         let socket = folder.path("app.sock").display().to_string();
-        let owned = ["--socket", &socket, "--socket-owner", "no-such-user"];
-        assert_refused(&folder, gateway, &owned, 1, &["no-such-user"]);
+        for flag in ["--socket-owner", "--socket-group"] {
+            // The last number means "unchanged" to the system.
+            for nobody in ["no-such-user", "4294967295", ""] {
+                let owned = ["--socket", &socket, flag, nobody];
+                assert_refused(&folder, gateway, &owned, 1, &[flag, nobody]);
+            }
+        }
+        refused("unix:/no\nwhere/x.sock", &["--socket", "No such file or directory"]);
         assert!(!folder.path("app.sock").exists(), "nothing is left behind");
     }
     drop(taken);

@@ -21,7 +21,8 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(comes_true(PATIENCE, &mut condition), "waited in vain until {what}");
 }
 
-fn comes_true(within: Duration, condition: &mut dyn FnMut() -> bool) -> bool {
+/// Whether it comes true within this time.
+pub(crate) fn comes_true(within: Duration, condition: &mut dyn FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     while !condition() {
         if Instant::now() >= deadline {

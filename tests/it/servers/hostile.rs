@@ -9,6 +9,9 @@ use std::time::Duration;
 use gatewright::proto::fcgi::{Role, Stream, encode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod flags;
+mod http;
+
 use super::client::PATIENCE;
 use super::harness::{Folder, Process, program, wait_until};
 use crate::wire::{Request, answers, read_answers};
@@ -30,13 +33,21 @@ impl Target {
 
     /// With so many descriptors at most.
     fn limited(kind: &'static str, descriptors: &str, flags: &[&str]) -> Self {
+        Self::run(kind, descriptors, "2", flags)
+    }
+
+    fn with_workers(kind: &'static str, workers: &str, flags: &[&str]) -> Self {
+        Self::run(kind, "20000", workers, flags)
+    }
+
+    fn run(kind: &'static str, descriptors: &str, workers: &str, flags: &[&str]) -> Self {
         let folder = Folder::new();
         let socket = folder.path("app.sock");
         let most = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1;
         let wanted = descriptors.parse::<u64>().expect("a number").min(most);
         let mut process = Process::start(&folder, "gateway", "prlimit".as_ref(), |command| {
             command.arg(format!("--nofile={wanted}:{wanted}")).arg(program("workbench")).arg(kind);
-            command.arg("--socket").arg(&socket).args(["--workers", "2"]).args(flags);
+            command.arg("--socket").arg(&socket).args(["--workers", workers]).args(flags);
         });
         process.ready_when(|| UnixStream::connect(&socket).is_ok());
         let mut target = Self { folder, process, kind, descriptors: 0, memory: 0 };
@@ -80,10 +91,19 @@ impl Target {
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
     }
 
+    /// A thread that spun would use 100 ticks of a second.
+    #[track_caller]
+    fn assert_rests(&self) {
+        let before = self.ticks();
+        std::thread::park_timeout(Duration::from_secs(1));
+        let used = self.ticks() - before;
+        assert!(used < 30, "{used} ticks in a second");
+    }
+
     #[track_caller]
     fn assert_serves(&self) {
         let answer = exchange(self.connect(), &good(self.kind));
-        assert!(answer.contains("Status: 200 OK"), "{answer:.300} {}", self.process.log());
+        assert!(answer.contains("200 OK"), "{answer:.300} {}", self.process.log());
     }
 
     /// The next good request is answered, memory has grown by no more than so many MiB, and every descriptor is back.
@@ -103,7 +123,8 @@ fn good(kind: &str) -> Vec<u8> {
 fn request(kind: &str, path: &str) -> Vec<u8> {
     match kind {
         "fcgi" => Request { keep_conn: false, ..Request::new(&[("PATH_INFO", path)], b"") }.bytes(),
-        _ => scgi(&[("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("PATH_INFO", path)]),
+        "scgi" => scgi(&[("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("PATH_INFO", path)]),
+        _ => format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").into_bytes(),
     }
 }
 
@@ -240,7 +261,7 @@ fn ten_thousand_idle_and_half_open_connections_hold_no_worker() {
 
 #[test]
 fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &[]);
         let head = match kind {
             "fcgi" => {
@@ -249,9 +270,13 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
                 encode::stream(&mut wire, Stream::Stdin, 1, &[b'x'; 30_000]);
                 wire
             }
-            _ => {
+            "scgi" => {
                 let pairs = [("CONTENT_LENGTH", "60000"), ("SCGI", "1"), ("PATH_INFO", "/echo")];
                 [scgi(&pairs), vec![b'x'; 30_000]].concat()
+            }
+            _ => {
+                let head = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n";
+                [&head[..], &[b'x'; 30_000]].concat()
             }
         };
         let mut held: Vec<UnixStream> = (0..30).map(|_| target.connect()).collect();
@@ -264,7 +289,7 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
         }
         let mut answer = Vec::new();
         slow.read_to_end(&mut answer).expect("an answer");
-        assert!(String::from_utf8_lossy(&answer).contains("Status: 200"));
+        assert!(String::from_utf8_lossy(&answer).contains("200 OK"));
         drop(held);
         target.assert_unharmed(16);
     }
@@ -272,7 +297,7 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
 
 #[test]
 fn a_peer_that_disappears_at_any_byte_leaves_nothing_behind() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &[]);
         let whole = request(kind, "/big?bytes=1000000");
         for cut in 0..=whole.len() {
@@ -291,7 +316,7 @@ fn a_peer_that_disappears_at_any_byte_leaves_nothing_behind() {
 /// longer than it may.
 #[test]
 fn peers_that_never_read_are_given_up_in_time() {
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &["--write-timeout", "300ms"]);
         let silent: Vec<UnixStream> = (0..6).map(|_| target.connect()).collect();
         for mut stream in &silent {
@@ -332,7 +357,7 @@ fn a_body_on_a_shared_connection_is_kept_up_to_its_limit() {
 #[test]
 fn exhausted_descriptors_neither_spin_nor_kill() {
     const LIMIT: usize = 40;
-    for kind in ["fcgi", "scgi"] {
+    for kind in ["fcgi", "scgi", "http"] {
         let target = Target::limited(kind, &LIMIT.to_string(), &["--max-connections", "0"]);
         let whole = good(kind);
         // Begun, so that none of them may make room.
@@ -344,13 +369,66 @@ fn exhausted_descriptors_neither_spin_nor_kill() {
             })
             .collect();
         wait_until("there are no more", || target.process.log().contains("cannot accept a connection"));
-        let before = target.ticks();
-        // A while, to see what it costs: a thread that spun would use 100 ticks of it.
-        std::thread::park_timeout(Duration::from_secs(1));
-        let used = target.ticks() - before;
-        assert!(used < 30, "{used} ticks in a second");
+        target.assert_rests();
         drop(held);
         target.assert_unharmed(8);
+    }
+}
+
+/// Each connection had to wait a tenth of a second for its place, although idle ones could make room at once.
+#[test]
+fn idle_connections_make_room_at_once_when_descriptors_are_used_up() {
+    const MANY: usize = 300;
+    for kind in ["fcgi", "http"] {
+        let target = Target::limited(kind, "40", &["--max-connections", "0"]);
+        let wire = match kind {
+            "fcgi" => Request::new(&[("PATH_INFO", "/here")], b"").bytes(),
+            _ => b"GET /here HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+        };
+        let kept: Vec<UnixStream> = (0..MANY)
+            .map(|_| {
+                let mut stream = target.connect();
+                stream.write_all(&wire).expect("room");
+                stream
+            })
+            .collect();
+        // The last one first: with a tenth of a second for each before it, that would be too late.
+        for mut stream in kept.iter().rev() {
+            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+            assert!(stream.read(&mut [0; 4096]).expect("an answer in time") > 0);
+        }
+        assert!(target.process.log().contains("cannot accept a connection"), "{}", target.process.log());
+        drop(kept);
+        target.assert_unharmed(8);
+    }
+}
+
+/// While no worker was free, the housekeeper took each request that waited from the queue and put it back, a thousand times
+/// a second.
+#[test]
+fn requests_that_wait_for_a_worker_cost_no_time() {
+    for kind in ["fcgi", "scgi", "http"] {
+        let target = Target::start(kind, &[]);
+        let silent = [target.connect(), target.connect()];
+        for mut stream in &silent {
+            stream.write_all(&request(kind, "/endless")).expect("room");
+        }
+        wait_until("both workers are held", || {
+            target.process.log().matches("endless has begun").count() == 2
+        });
+        let waiting: Vec<UnixStream> = (0..3000).map(|_| target.connect()).collect();
+        for mut stream in &waiting {
+            stream.write_all(&good(kind)).expect("room");
+        }
+        wait_until("all are accepted", || target.count() >= target.descriptors + 3000);
+        target.assert_rests();
+        drop(silent);
+        for mut stream in waiting {
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("an answer");
+            assert!(String::from_utf8_lossy(&answer).contains("200 OK"));
+        }
+        target.assert_unharmed(32);
     }
 }
 

@@ -330,7 +330,7 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// Whether there is any control character: 0x00–0x1F, 0x7F. All of them are looked at: that is several at once.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | byte.is_ascii_control())
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -346,8 +346,8 @@ pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// # Errors
 /// [`HeaderError::Value`] with the value.
 pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
-    let bad = value.iter().fold(false, |bad, byte| bad | (byte.is_ascii_control() & (*byte != b'\t')));
-    if bad { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
+    let bad = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if has_control(value) && value.iter().any(bad) { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
 }
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.

@@ -94,6 +94,8 @@ pub struct Settings {
     /// Workers at most: threads that run applications. There are as many as the machine has cores, and at least two, to
     /// begin with; more come while these are held up, and go after ten seconds without work.
     pub workers: usize,
+    /// How long a request waits for a worker where all are held up; then it is answered with 503 and Retry-After.
+    pub worker_wait: Duration,
     /// Time for a whole head, from its first byte.
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
@@ -255,6 +257,7 @@ impl Default for Settings {
             max_connections: most_connections(),
             max_requests_per_connection: 64,
             workers: 64,
+            worker_wait: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             min_body_rate: 240,
@@ -400,8 +403,12 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
+/// What is known of a request that was refused early: the answer to HEAD has no body, whatever it is, and the log shall say
+/// what was refused.
+const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
+
 /// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
-/// a place that moves on. REQUEST_METHOD is found behind an error, too: the answer to HEAD has no body, whatever it is.
+/// a place that moves on. Behind an error [what every request has](LINE) is taken still.
 fn collect_pairs<E: From<Error>>(
     vars: &mut Vars,
     block: &mut Vec<u8>,
@@ -421,9 +428,8 @@ fn collect_pairs<E: From<Error>>(
         if taken.is_err() {
             at = here;
             while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
-                if collector.block().get(name.clone()) == Some(b"REQUEST_METHOD") {
+                if collector.block().get(name.clone()).is_some_and(|name| LINE.contains(&name)) {
                     collector.push_from_block(&name, &value)?;
-                    break;
                 }
             }
             return taken;
@@ -433,11 +439,9 @@ fn collect_pairs<E: From<Error>>(
     Ok(())
 }
 
-/// Sets REQUEST_METHOD where the parameters were refused before any was taken; see [`collect_pairs`].
-fn set_method<'p>(vars: &mut Vars, mut pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
-    if let Some((name, method)) = pairs.find(|(name, _)| *name == b"REQUEST_METHOD") {
-        vars.set(name, method);
-    }
+/// The same where the parameters were refused before any was taken.
+fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
+    pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }
 
 /// The body came to its end before its announced length, and nothing runs yet that could be told by an error.

@@ -127,27 +127,28 @@ impl Link {
     }
 
     /// Has the system send `length` bytes of a file, from where it stands, waiting for room as
-    /// [`send_all`](Self::send_all) does. Says how many there were: fewer, where the file has become shorter.
+    /// [`send_all`](Self::send_all) does. Counts in `sent` how many left, also when it fails: fewer without a failure, where
+    /// the file has become shorter.
     #[cfg(target_os = "linux")]
     pub(super) fn send_file<S: Session + 'static>(
         &self,
         session: &Arc<S>,
         file: &std::fs::File,
         length: u64,
-    ) -> io::Result<u64> {
+        sent: &mut u64,
+    ) -> io::Result<()> {
         /// So much at once, so that the client is seen to read on.
         const PIECE: u64 = 1 << 20;
         // All other calls say each time that they do not wait; this one cannot.
         if !self.nonblocking.swap(true, Ordering::Relaxed) {
             self.stream.set_nonblocking()?;
         }
-        let mut left = length;
-        while left > 0 {
-            let piece = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
+        while *sent < length {
+            let piece = usize::try_from(PIECE.min(length - *sent)).unwrap_or(usize::MAX);
             match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, None, piece) {
                 Ok(0) => break,
                 Ok(count) => {
-                    left = left.saturating_sub(count as u64);
+                    *sent += count as u64;
                     self.note_output();
                 }
                 Err(Errno::EINTR) => {}
@@ -157,7 +158,7 @@ impl Link {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(length - left)
+        Ok(())
     }
 
     /// Has the calling thread wait for input or for room; the housekeeper ends the wait when its time is over.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, set_method};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, set_line};
 use crate::app::refusal;
 use crate::environ::{Abort, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
@@ -85,7 +85,7 @@ impl Session for Connection {
             }
             *lock(&self.stage) = Stage::Whole(request);
             let core = Arc::clone(&self.link.core);
-            core.push(Job::Serve(self));
+            core.push(Job::Serve(self, None));
         }
     }
 }
@@ -95,6 +95,18 @@ impl Serve for Connection {
         let mut stage = lock(&self.stage);
         if let Stage::Whole(request) = std::mem::replace(&mut *stage, Stage::Running) {
             drop(stage);
+            self.run(request, worker);
+        }
+    }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut stage = lock(&self.stage);
+        if let Stage::Whole(mut request) = std::mem::replace(&mut *stage, Stage::Running) {
+            drop(stage);
+            // Nobody waits for what is missing of the body.
+            request.vars.remove("CONTENT_LENGTH");
+            request.vars.remove("HTTP_TRANSFER_ENCODING");
+            request.error = Some(error);
             self.run(request, worker);
         }
     }
@@ -372,7 +384,7 @@ fn read_pairs(head: &mut Vec<u8>, settings: &Settings, vars: Vars) -> Request {
                 .and_then(|()| settings.front.apply(vars))
         }
         Err(error) => {
-            set_method(vars, Pairs::new(head).filter_map(Result::ok));
+            set_line(vars, Pairs::new(head).filter_map(Result::ok));
             Err(error)
         }
     }

@@ -10,7 +10,7 @@ use crate::proto::fcgi::{
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
 use crate::server::link::Link;
-use crate::server::{Settings, body_too_short, check_body, collect_pairs, set_method};
+use crate::server::{Settings, body_too_short, check_body, collect_pairs, set_line};
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(in crate::server) struct Request {
@@ -24,6 +24,8 @@ pub(in crate::server) struct Request {
     pub(super) body_whole: bool,
     /// The web server may send others while it is served.
     pub(super) keep_conn: bool,
+    /// Its answer comes from a thread that may wait for nobody.
+    pub(super) put_aside: bool,
 }
 
 /// What becomes of a connection.
@@ -334,6 +336,7 @@ impl Intake {
             gathered: head.gathered,
             body_whole,
             keep_conn: head.keep_conn,
+            put_aside: false,
         });
     }
 
@@ -553,7 +556,7 @@ fn read_params(
     settings: &Settings,
 ) -> Result<Option<u64>, Refused> {
     if too_large {
-        set_method(vars, Pairs::new(params).filter_map(Result::ok));
+        set_line(vars, Pairs::new(params).filter_map(Result::ok));
         let message = format!(
             "the parameters are larger than the {} bytes that are allowed",
             settings.max_head_or_none()

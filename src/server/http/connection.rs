@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use super::body::Body;
-use super::environ::Ends;
+use super::environ::{Ends, Site};
 use super::outgoing::{Outgoing, Progress};
 use crate::app::refusal;
 use crate::environ::{Abort, Environ, Vars};
@@ -20,7 +20,7 @@ use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
-use crate::server::{FIRST, Settings, set_method};
+use crate::server::{FIRST, Settings};
 #[cfg(target_os = "linux")]
 use crate::util::FileSource;
 
@@ -101,6 +101,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Has it answered with an error, without what is missing of its body: nobody knows where the next one begins.
+    fn refuse(&mut self, error: Error) {
+        self.vars.remove("CONTENT_LENGTH");
+        self.vars.remove("HTTP_TRANSFER_ENCODING");
+        self.decoder = BodyDecoder::empty();
+        self.exchange.keep_alive = false;
+        self.error = Some(error);
+    }
+}
+
 impl Session for Connection {
     fn link(&self) -> &Link {
         &self.link
@@ -118,6 +129,18 @@ impl Serve for Connection {
             Stage::Whole(request) => {
                 drop(state);
                 self.drive(Some(request), worker, Event::default());
+            }
+            other => state.stage = other,
+        }
+    }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Whole(mut request) => {
+                drop(state);
+                request.refuse(error);
+                self.run(request, worker);
             }
             other => state.stage = other,
         }
@@ -142,7 +165,7 @@ impl Connection {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                return core.push(Job::Serve(self));
+                return core.push(Job::Serve(self, None));
             }
             if !self.run(request, worker) {
                 return;
@@ -239,7 +262,7 @@ impl Connection {
                             return None;
                         }
                         Ok(true) => self.open(head, spares.take_vars()),
-                        Err(error) => refused(error, head, spares.take_vars()),
+                        Err(error) => self.refused(error, head, spares.take_vars()),
                     };
                     spares.give_bytes(std::mem::take(head));
                     state.stage = Stage::Body(request);
@@ -273,17 +296,31 @@ impl Connection {
         let settings = self.settings();
         let parsed = match http::Request::parse(head, &limits(settings)) {
             Ok(parsed) => parsed,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
             Ok(decoder) => decoder,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let exchange = Exchange::from(&parsed);
         let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
-        let environ = settings.site.environ(&parsed, self.ends(), &mut request.vars);
-        request.error = environ.and_then(|()| settings.front.apply(&mut request.vars)).err();
+        match settings.site.environ(&parsed, self.ends(), &mut request.vars) {
+            Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
+            Err(error) => {
+                Site::refused(head, self.ends(), &mut request.vars);
+                request.error = Some(error);
+            }
+        }
         request
+    }
+
+    /// A request that is answered with an error, behind which nobody knows where the next one begins.
+    fn refused(&self, error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
+        vars.clear();
+        Site::refused(head, self.ends(), &mut vars);
+        let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
+        let decoder = BodyDecoder::empty();
+        Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
     }
 
     fn ends(&self) -> &Ends {
@@ -301,19 +338,16 @@ impl Connection {
         mut state: MutexGuard<'_, State>,
         worker: &mut Worker<'_>,
     ) -> Option<Request> {
-        let too_late = match &state.stage {
+        let error = || Error::new(Fault::Peer, 408, "the request did not come in time");
+        match std::mem::replace(&mut state.stage, Stage::Running) {
             Stage::Head(decoder, head) if decoder.has_begun() => {
-                Some(timed_out(head, worker.spares.take_vars()))
+                Some(self.refused(error(), &head, worker.spares.take_vars()))
             }
-            Stage::Body(_) => Some(timed_out(b"", worker.spares.take_vars())),
-            _ => None,
-        };
-        match too_late {
-            Some(request) => {
-                state.stage = Stage::Running;
+            Stage::Body(mut request) => {
+                request.refuse(error());
                 Some(request)
             }
-            None => {
+            _ => {
                 self.leave(state);
                 None
             }
@@ -483,9 +517,10 @@ impl Connection {
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
+        let refused = error.is_some();
         let handler = Handler {
             connection: self,
-            refused: error.is_some(),
+            refused,
             body: RefCell::new(body),
             outgoing: &outgoing,
             scratch: RefCell::new(scratch),
@@ -510,7 +545,8 @@ impl Connection {
         let pending = if next.is_empty() { left } else { next };
         let after = match outcome.end {
             End::Answered if keeps_alive => After::Next(decoder),
-            End::Answered if decoder.is_whole() && pending.is_empty() => After::Leave,
+            // What was refused may still be on its way.
+            End::Answered if decoder.is_whole() && pending.is_empty() && !refused => After::Leave,
             End::Answered => After::Shut,
             _ => {
                 self.link.reset_on_close();
@@ -583,22 +619,6 @@ fn gather(request: &mut Request, bytes: &mut &[u8], settings: &Settings) -> Resu
     Ok(())
 }
 
-/// A request that is answered with an error, behind which nobody knows where the next one begins.
-fn refused(error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
-    let is_head = head.starts_with(b"HEAD ");
-    vars.clear();
-    if is_head {
-        set_method(&mut vars, std::iter::once((&b"REQUEST_METHOD"[..], &b"HEAD"[..])));
-    }
-    let exchange = Exchange { is_head, ..Exchange::REFUSED };
-    let decoder = BodyDecoder::empty();
-    Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
-}
-
-fn timed_out(head: &[u8], vars: Vars) -> Request {
-    refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
-}
-
 /// The rung of the ladder that one HTTP request is.
 struct Handler<'h, 'c> {
     connection: &'c Arc<Connection>,
@@ -668,9 +688,11 @@ impl BaseHandler for Handler<'_, '_> {
             head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
         }
         self.send_headers(out, head)?;
-        let sent = self.outgoing.borrow_mut().send_file(plain, length)?;
+        let mut sent = 0;
+        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
+        // Also what a client got that has left since.
         head.add_bytes_sent(sent);
-        Ok(true)
+        result.map(|()| true)
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 use super::forwarded::{Client, TrustedProxies};
 use crate::environ::Vars;
 use crate::error::Error;
-use crate::proto::http::{Authority, Request};
+use crate::proto::http::{Authority, Request, SeenLine};
 use crate::util::shown;
 
 /// SERVER_SOFTWARE.
@@ -101,6 +101,21 @@ impl Site {
             vars.set("REMOTE_PORT", shown(&mut room, port));
         }
         request.variables(vars)
+    }
+
+    /// Adds what is known of a request that was refused, or did not come whole, for the log: the request line, and the
+    /// peer, which may be a proxy.
+    pub(super) fn refused(head: &[u8], ends: &Ends, vars: &mut Vars) {
+        if let Some(seen) = SeenLine::of(head) {
+            vars.set("REQUEST_METHOD", seen.method);
+            vars.set("REQUEST_URI", seen.target);
+            if let Some(version) = seen.version {
+                vars.set("SERVER_PROTOCOL", version);
+            }
+        }
+        if let Some(peer) = ends.peer {
+            vars.set("REMOTE_ADDR", shown(&mut [0; 64], bare(peer.ip())));
+        }
     }
 
     fn name<'a>(&'a self, request: &Request<'a>, ends: &Ends) -> Cow<'a, [u8]> {

@@ -137,16 +137,16 @@ impl<'c> Outgoing<'c> {
         if waits { self.flush() } else { Ok(()) }
     }
 
-    /// Has the system send a file of which `length` bytes are the body, as the head says; tells how many were sent.
+    /// Has the system send a file of which `length` bytes are the body, as the head says; `sent` counts those that left.
     #[cfg(target_os = "linux")]
-    pub(super) fn send_file(&mut self, file: &std::fs::File, length: u64) -> io::Result<u64> {
+    pub(super) fn send_file(&mut self, file: &std::fs::File, length: u64, sent: &mut u64) -> io::Result<()> {
         self.check()?;
         let result = self.send_piece(&[]).and_then(|()| {
-            let Some(encoder) = &mut self.encoder else { return Ok(0) };
+            let Some(encoder) = &mut self.encoder else { return Ok(()) };
             let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
-            let sent = self.connection.link.send_file(self.connection, file, wanted)?;
-            match sent == wanted {
-                true => Ok(sent),
+            self.connection.link.send_file(self.connection, file, wanted, sent)?;
+            match *sent == wanted {
+                true => Ok(()),
                 false => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
             }
         });

@@ -496,7 +496,7 @@ fn each_flag_about_programs_is_a_key_of_the_configuration() {
 fn every_flag_in_the_readme_is_in_the_help() {
     // Those of cargo, systemctl and this project's own scripts.
     const OTHERS: &[&str] =
-        &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now", "--bin"];
+        &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now", "--bin", "--release"];
     let folder = Folder::new();
     let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"]
         .map(|name| run(&folder, name, &["--help"]).output)

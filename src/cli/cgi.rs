@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::app::{self, App, Opened, Place};
-use super::front::FrontFlags;
+use super::front::{FRONT, FrontFlags};
 use super::logger;
 use super::serving::{Around, Serving};
 use super::usage::{self, Failure};
@@ -30,10 +30,10 @@ struct Arguments {
     #[command(flatten)]
     around: Around,
     /// Let the answer leave while the request's body still comes; many web servers cannot
-    #[arg(long)]
+    #[arg(long, help_heading = FRONT)]
     full_duplex: bool,
     /// A TOML file with further settings: each flag is a key, and flags win
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None::<&str>)]
     config: Option<PathBuf>,
 }
 

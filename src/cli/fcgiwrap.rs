@@ -58,6 +58,7 @@ pub(super) fn main() -> ExitCode {
     sockets.stderr = sockets.stderr.or(Some(if f { Messages::Web } else { Messages::Log }));
     let place = sockets.place(Protocol::FastCgi);
     let open = || {
+        programs.check().map_err(Failure::run)?;
         let settings = programs.settings(place);
         let settings = ProgramSettings {
             pass_all_env: true,

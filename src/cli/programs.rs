@@ -12,7 +12,7 @@ use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
 use crate::proto::cgi::Limits;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "CGI programs (cgi:PATH)")]
+#[command(next_help_heading = "CGI programs (cgi:PATH; sizes as in 64K or 1G, times as in 500ms, 30s or 2m)")]
 pub(super) struct ProgramFlags {
     /// What runs files without an executable bit, by the end of their names: .py=/usr/bin/python3; may be repeated
     #[arg(long, value_name = "END=PROGRAM", value_parser = parse_interpreter)]
@@ -20,7 +20,7 @@ pub(super) struct ProgramFlags {
     /// Follow symbolic links that lead out of the folder of programs
     #[arg(long)]
     follow_links: bool,
-    /// Give a program a query without \"=\" as its arguments (RFC 3875, section 4.4)
+    /// Give a program a query without "=" as its arguments (RFC 3875, section 4.4)
     #[arg(long)]
     query_arguments: bool,
     /// A variable of this process that programs get too; may be repeated

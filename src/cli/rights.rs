@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::server::{Peers, PeersError, Privileges, Protocol};
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Rights")]
 pub(super) struct Rights {
     /// Who may connect over TCP: addresses and networks with commas, as in 192.0.2.7,10.0.0.0/8,fd00::/8, or any
     #[arg(long, value_name = "ADDRS", value_parser = parse_peers)]

@@ -47,6 +47,10 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
         Some((_, what)) => {
             Err(format!("{what} is not in this version yet; write demo, dir:PATH or cgi:PATH"))
         }
+        // As others are told what to serve.
+        None if text == "." || text.contains('/') => {
+            Err(format!("write dir:{text} for the files of a folder, or cgi:{text} for programs"))
+        }
         None => Err("there is no such application; write demo, dir:PATH or cgi:PATH".to_owned()),
     }
 }
@@ -117,8 +121,9 @@ impl App {
         before: &mut Before,
     ) -> Result<Arc<dyn Application>, String> {
         let _ = settings;
+        let origin = place.origin;
         let mut offer = |path: &str, what: String| {
-            if place.origin {
+            if origin {
                 before.offers.push(Offer { path: path.to_owned(), what });
             }
         };
@@ -204,7 +209,7 @@ pub(super) struct Before {
 }
 
 /// What of the front decides about an application.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     /// SCRIPT_NAME says where the application is mounted, and no more.
     pub(super) mounted: bool,
@@ -214,4 +219,7 @@ pub(super) struct Place {
     /// There is no web server in front.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
     pub(super) origin: bool,
+    /// HOME, USER and LOGNAME of the user that the gateway becomes.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs have any"))]
+    pub(super) account: Option<Vec<(String, String)>>,
 }

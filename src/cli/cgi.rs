@@ -82,7 +82,7 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
 }
 
 fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
-    let place = Place { mounted: arguments.front.is_mounted(), own_log: false, origin: false };
+    let place = Place { mounted: arguments.front.is_mounted(), ..Place::default() };
     let opened = arguments.around.wrap(arguments.serving.open(place)?);
     Ok((opened, arguments.around.observer_of_one_request()?))
 }

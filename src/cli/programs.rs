@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::app::Place;
 use super::units::{duration, number, size};
-use super::usage::reason;
 use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
+use crate::error::os_reason;
 use crate::proto::cgi::Limits;
 
 #[derive(Args, Clone, Debug, Default)]
@@ -117,7 +117,7 @@ impl ProgramFlags {
             match folder.metadata() {
                 Ok(about) if about.is_dir() => {}
                 Ok(_) => return Err(named(flag, folder, "is no folder")),
-                Err(error) => return Err(named(flag, folder, &reason(&error))),
+                Err(error) => return Err(named(flag, folder, &os_reason(&error))),
             }
         }
         for (_, program) in &self.interpreter {
@@ -142,6 +142,7 @@ impl ProgramFlags {
             query_arguments: self.query_arguments,
             pass_env: self.pass_env,
             pass_all_env: usual.pass_all_env,
+            account: place.account,
             env: self.env,
             stream_body: self.cgi_body == Some(CgiBody::Stream),
             spool_dir: self.spool_dir,

@@ -54,6 +54,11 @@ impl Rights {
         self.chroot.is_some()
     }
 
+    /// HOME, USER and LOGNAME of `--user`. One that cannot be found is refused where rights are given up.
+    pub(super) fn account(&self) -> Option<Vec<(String, String)>> {
+        Privileges::resolve(self.user.as_deref(), self.group.as_deref(), None).ok()?.account()
+    }
+
     pub(super) fn privileges(&self) -> anyhow::Result<Privileges> {
         Privileges::resolve(self.user.as_deref(), self.group.as_deref(), self.chroot.as_deref())
             .context("cannot give up rights")

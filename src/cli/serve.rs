@@ -125,7 +125,12 @@ impl Sockets {
     /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
     pub(super) fn place(&self, protocol: Protocol) -> Place {
         let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
-        Place { mounted: self.front.is_mounted(), own_log, origin: protocol == Protocol::Http }
+        Place {
+            mounted: self.front.is_mounted(),
+            own_log,
+            origin: protocol == Protocol::Http,
+            account: self.rights.account(),
+        }
     }
 }
 

@@ -106,12 +106,6 @@ pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// An error's text without Rust's "(os error 2)".
-pub(super) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
-}
-
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
@@ -119,7 +113,8 @@ fn one_line(error: &clap::Error) -> String {
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
+        // Nobody who mistypes a flag means an application of that name.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
         .collect();
     let told = told.join("; ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);

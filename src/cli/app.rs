@@ -64,6 +64,30 @@ pub(super) struct Opened {
     /// All programs: those of several applications share what bounds and ends them.
     #[cfg(target_os = "linux")]
     pub(super) programs: Option<Arc<CgiPrograms>>,
+    #[cfg(unix)]
+    pub(super) needs: Vec<Need>,
+}
+
+/// What the gateway's user has to be allowed to enter or to run.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    kind: &'static str,
+    path: PathBuf,
+}
+
+#[cfg(unix)]
+impl Need {
+    /// What to do where this process may not: rights that are given up later are missed by requests alone.
+    fn unmet(&self) -> Option<String> {
+        nix::unistd::access(&self.path, nix::unistd::AccessFlags::X_OK).err()?;
+        let advice = if self.path.is_file() {
+            "execute it: chmod +x it, or name what runs it by --interpreter"
+        } else {
+            "enter it, or a folder above it: change their rights, or run as another user"
+        };
+        Some(format!("{}:{}: the gateway's user may not {advice}", self.kind, self.path.display()))
+    }
 }
 
 /// A path, as it stands in a URL, and what is served there.
@@ -82,14 +106,21 @@ impl Opened {
             offers: Vec::new(),
             #[cfg(target_os = "linux")]
             programs: None,
+            needs: Vec::new(),
         }
+    }
+
+    /// Warns of what this process may not use, once it is the user that it stays.
+    #[cfg(unix)]
+    pub(super) fn look(&self) {
+        self.needs.iter().filter_map(Need::unmet).for_each(|what| log::warn!("{what}"));
     }
 
     #[cfg(target_os = "linux")]
     pub(super) fn programs(programs: CgiPrograms) -> Self {
         let programs = Arc::new(programs);
         let app = Arc::clone(&programs) as Arc<dyn Application>;
-        Self { app, offers: Vec::new(), programs: Some(programs) }
+        Self { programs: Some(programs), ..Self::new(app) }
     }
 
     /// The application's process has no children but the application's.
@@ -136,6 +167,7 @@ impl App {
             App::Dir(path) => {
                 let dir = settings.dir.open(path).map_err(|error| cannot_open("dir", path, &error))?;
                 offer(prefix, format!("dir:{}", path.display()));
+                before.needs.push(Need { kind: "dir", path: path.clone() });
                 Ok(Arc::new(dir))
             }
             #[cfg(target_os = "linux")]
@@ -148,6 +180,9 @@ impl App {
                 let programs = Arc::new(opened.map_err(|error| cannot_open("cgi", path, &error))?);
                 offer_programs(&programs, path, prefix, &mut offer);
                 before.programs.get_or_insert_with(|| Arc::clone(&programs));
+                if !settings.programs.interprets(path) {
+                    before.needs.push(Need { kind: "cgi", path: path.clone() });
+                }
                 Ok(programs)
             }
         }
@@ -203,6 +238,8 @@ fn cannot_open(kind: &str, path: &std::path::Path, error: &std::io::Error) -> St
 #[derive(Default)]
 pub(super) struct Before {
     pub(super) offers: Vec<Offer>,
+    #[cfg(unix)]
+    pub(super) needs: Vec<Need>,
     /// Their bounds hold for all programs.
     #[cfg(target_os = "linux")]
     pub(super) programs: Option<Arc<CgiPrograms>>,

@@ -1,5 +1,6 @@
 //! The flags about CGI programs.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,6 +127,12 @@ impl ProgramFlags {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file is run by another program, and needs no right to be executed itself.
+    pub(super) fn interprets(&self, file: &Path) -> bool {
+        let name = file.as_os_str().as_bytes();
+        self.interpreter.iter().any(|(end, _)| name.ends_with(end.as_bytes()))
     }
 
     /// The settings, with what the front decides.

@@ -277,6 +277,7 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let (app, access_log) = opened.or_else(|open| open())?;
+    app.look();
     tell(&server, &app.offers);
     watch(server, app, access_log, life)
 }

@@ -142,6 +142,8 @@ impl Serving {
             offers: before.offers,
             #[cfg(target_os = "linux")]
             programs: before.programs,
+            #[cfg(unix)]
+            needs: before.needs,
         })
     }
 }

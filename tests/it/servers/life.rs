@@ -325,6 +325,34 @@ fn rights_are_given_up_for_good_behind_the_socket() {
     stop(&mut process);
 }
 
+/// Root opens folders that its own successor may not enter: requests alone told of it.
+#[test]
+fn what_the_new_user_may_not_enter_or_run_is_told_at_the_start() {
+    let folder = Folder::new();
+    let closed = folder.mkdir("closed");
+    let script = folder.write("script", "#!/bin/sh\n");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("its owner may");
+    let (closed, script) = (closed.display().to_string(), script.display().to_string());
+    let mut wanted = vec![("cgi", &script, "may not execute it: chmod +x it")];
+    let mut more = vec!["--mount".to_owned(), format!("/a=cgi:{script}")];
+    if is_root() {
+        wanted.push(("dir", &closed, "may not enter it"));
+        more.extend(["--user", USER, "--group", GROUP, "--mount"].map(str::to_owned));
+        more.push(format!("/b=dir:{closed}"));
+    }
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut process = start(&folder, &more);
+    for (kind, path, why) in wanted {
+        let line = format!("warning: {kind}:{path}: the gateway's user {why}");
+        wait_until("it warns", || process.log().contains(&line));
+    }
+    stop(&mut process);
+    let mounted = format!("/a=cgi:{script}");
+    let mut process = start(&folder, &["--interpreter", "script=/bin/sh", "--mount", &mounted]);
+    stop(&mut process);
+    assert!(!process.log().contains("may not"), "{}", process.log());
+}
+
 /// Programs looked for their settings in root's folder, which they may not enter: git said so at each push.
 #[cfg(target_os = "linux")]
 #[test]

@@ -50,6 +50,7 @@ use crate::environ::{Collector, Vars};
 use crate::error::Error;
 use crate::handlers::{Attributes, Observer};
 use crate::proto::PairPlaces;
+use crate::spool::Store;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,8 @@ pub struct Settings {
     pub site: http::Site,
     /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
     pub observer: Option<Arc<dyn Observer>>,
+    /// Where bodies are kept that do not fit into memory and that nobody reads yet.
+    pub spool: Store,
     /// How threads wait for connections.
     pub ready: ReadyModel,
 }
@@ -267,6 +270,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
             site: http::Site::default(),
+            spool: Store::default(),
             ready: ReadyModel::default(),
             observer: None,
         }

@@ -10,6 +10,7 @@ use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
 use crate::apps::demo_app;
+use crate::spool::Store;
 
 /// A parsed `APP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,6 +122,17 @@ impl Opened {
         let programs = Arc::new(programs);
         let app = Arc::clone(&programs) as Arc<dyn Application>;
         Self { programs: Some(programs), ..Self::new(app) }
+    }
+
+    /// The process is about to become this user.
+    #[cfg(unix)]
+    pub(super) fn give_to(&self, privileges: &crate::server::Privileges) -> std::io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(programs) = &self.programs {
+            return programs.give_to(privileges.user(), privileges.group());
+        }
+        let _ = privileges;
+        Ok(())
     }
 
     /// The application's process has no children but the application's.
@@ -259,4 +271,10 @@ pub(super) struct Place {
     /// HOME, USER and LOGNAME of the user that the gateway becomes.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs have any"))]
     pub(super) account: Option<Vec<(String, String)>>,
+    /// Where request bodies are kept.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "only programs have more than the server's own")
+    )]
+    pub(super) spool: Store,
 }

@@ -9,7 +9,7 @@ use crate::server::{ReadyModel, Settings};
 
 #[derive(Args, Clone, Debug)]
 #[command(
-    next_help_heading = "Limits and time-outs (sizes as in 64K or 1G, times as in 500ms, 30s or 2m; 0 means none)"
+    next_help_heading = units::LIMITS
 )]
 pub(super) struct Limits {
     /// Bytes of a request's parameters; more is answered with 431 [default: 256K, HTTP 64K]

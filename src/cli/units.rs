@@ -3,10 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Where flags with units stand in `--help`.
+pub(super) const LIMITS: &str =
+    "Limits and time-outs (sizes as in 64K or 1G, times as in 500ms, 30s or 2m; 0 means none)";
+
 /// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `500ms`, `30s`, `2m`.
 ///
 /// # Errors
 /// What to write instead.
+#[cfg_attr(not(unix), allow(dead_code, reason = "what takes times are servers"))]
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] =
         [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];

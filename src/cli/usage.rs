@@ -1,13 +1,14 @@
 //! Wrong usage, in one line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Parser};
 
 use super::config;
+use crate::error::os_reason;
 
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;
@@ -104,6 +105,20 @@ pub(super) fn tell(line: &str) {
     // A path may hold a line feed.
     let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Whether a folder is there that a flag names, if it names one.
+///
+/// # Errors
+/// The flag, the path, and why it cannot be used.
+pub(super) fn check_folder(flag: &str, folder: Option<&Path>) -> Result<(), String> {
+    let Some(folder) = folder else { return Ok(()) };
+    let why = match folder.metadata() {
+        Ok(about) if about.is_dir() => return Ok(()),
+        Ok(_) => "is no folder".to_owned(),
+        Err(error) => os_reason(&error),
+    };
+    Err(format!("{flag} {}: {why}", folder.display()))
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.

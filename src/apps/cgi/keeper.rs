@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::groups::Group;
 use super::slots::Slot;
 use crate::sys::Spawned;
 
@@ -72,8 +73,8 @@ pub(super) struct Keeper {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Programs that were not reaped, with their marks: their numbers, and those of their groups, are surely theirs.
-    running: HashMap<i32, Option<u64>>,
+    /// Programs that were not reaped: their numbers, and those of their groups, are surely theirs.
+    running: HashMap<i32, Trace>,
     /// New work for the thread.
     given: Vec<Kept>,
     has_thread: bool,
@@ -106,10 +107,19 @@ pub(super) struct Program {
     keeper: Arc<Keeper>,
 }
 
+/// By what descendants of a program are known that have left its process group.
+#[derive(Clone, Debug, Default)]
+struct Trace {
+    /// A variable, where this process adopts orphans.
+    mark: Option<u64>,
+    /// A control group, where each program has its own.
+    group: Option<Arc<Group>>,
+}
+
 #[derive(Debug)]
 struct Running {
     spawned: Spawned,
-    mark: Option<u64>,
+    trace: Trace,
     /// Held until the program has ended.
     _slot: Slot,
 }
@@ -145,12 +155,19 @@ impl Keeper {
     }
 
     /// Takes charge of a program that was just started.
-    pub(super) fn register(self: &Arc<Self>, spawned: Spawned, mark: Option<u64>, slot: Slot) -> Program {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        spawned: Spawned,
+        mark: Option<u64>,
+        slot: Slot,
+        group: Option<Group>,
+    ) -> Program {
+        let trace = Trace { mark, group: group.map(Arc::new) };
         let mut state = self.lock();
-        state.running.insert(spawned.pid.as_raw(), mark);
+        state.running.insert(spawned.pid.as_raw(), trace.clone());
         let over = state.over;
         drop(state);
-        let running = Running { spawned, mark, _slot: slot };
+        let running = Running { spawned, trace, _slot: slot };
         if over {
             // It came too late to be among those that were asked to end.
             let _ = killpg(running.spawned.pid, Signal::SIGKILL);
@@ -191,14 +208,17 @@ impl Keeper {
     }
 
     /// Sends a signal to these programs' groups and to those that have left them; gives the latter.
-    fn signal_all(&self, programs: &HashMap<i32, Option<u64>>, signal: Signal) -> Vec<Stray> {
+    fn signal_all(&self, programs: &HashMap<i32, Trace>, signal: Signal) -> Vec<Stray> {
         let mut strays = Vec::new();
-        for (pid, mark) in programs {
+        for (pid, trace) in programs {
             let is_running = self.lock().running.contains_key(pid);
             // The number of one that was reaped may be another's by now.
             let root = is_running.then(|| Pid::from_raw(*pid));
-            strays.extend(strays_of(root, *mark).into_iter().filter(Stray::lives));
+            strays.extend(strays_of(root, trace).into_iter().filter(Stray::lives));
             self.signal(Pid::from_raw(*pid), signal);
+            if signal == Signal::SIGKILL {
+                trace.kill();
+            }
         }
         strays.iter().for_each(|stray| stray.signal(signal));
         strays
@@ -236,7 +256,7 @@ impl Keeper {
     /// Asks a program to end, and sees to it.
     fn end(self: &Arc<Self>, running: Running) {
         let pid = running.spawned.pid;
-        let strays = strays_of(Some(pid), running.mark);
+        let strays = strays_of(Some(pid), &running.trace);
         self.signal(pid, Signal::SIGTERM);
         strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
         let until = Instant::now() + self.grace;
@@ -346,6 +366,7 @@ impl Keeper {
                 one.finds_strays(Signal::SIGKILL);
                 self.signal(pid, Signal::SIGKILL);
                 one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+                one.running.trace.kill();
                 if !matches!(stage, Stage::Killed { .. }) {
                     one.stage = Stage::Killed { until: Instant::now() + LAST_LOOKS };
                 }
@@ -357,10 +378,17 @@ impl Keeper {
     }
 }
 
+impl Trace {
+    /// Kills all in the control group, if there is one.
+    fn kill(&self) {
+        self.group.iter().for_each(|group| group.kill());
+    }
+}
+
 impl Kept {
     /// Looks again for descendants outside the group; whether there are any that were not known. They get the signal.
     fn finds_strays(&mut self, signal: Signal) -> bool {
-        let all = strays_of(Some(self.running.spawned.pid), self.running.mark);
+        let all = strays_of(Some(self.running.spawned.pid), &self.running.trace);
         let before = self.strays.len();
         for stray in all {
             if stray.lives() && !self.strays.contains(&stray) {
@@ -376,6 +404,12 @@ impl Program {
     /// How it ended, if it has. It stays to be reaped.
     pub(super) fn peek(&self) -> Option<Exit> {
         peek(self.running.as_ref()?.spawned.pid)
+    }
+
+    /// Whether it was refused a process by its limit.
+    pub(super) fn was_full(&self) -> bool {
+        let group = self.running.as_ref().and_then(|running| running.trace.group.as_ref());
+        group.is_some_and(|group| group.was_full())
     }
 
     /// What becomes readable when it ends.
@@ -479,10 +513,11 @@ fn children_of(pid: &str) -> Vec<i32> {
 
 /// A program's descendants that have left its group: those that can be reached from it, and, where orphans are adopted,
 /// those among them that carry its mark.
-fn strays_of(leader: Option<Pid>, mark: Option<u64>) -> Vec<Stray> {
+fn strays_of(leader: Option<Pid>, trace: &Trace) -> Vec<Stray> {
     let leader = leader.map(Pid::as_raw);
     let mut found = leader.map(|leader| children_of(&leader.to_string())).unwrap_or_default();
-    if let Some(mark) = mark {
+    found.extend(trace.group.iter().flat_map(|group| group.processes()));
+    if let Some(mark) = trace.mark {
         let mark = format!("{MARK}={}.{mark}", std::process::id());
         found.extend(children_of("self").into_iter().filter(|pid| carries(*pid, mark.as_bytes())));
     }

@@ -32,6 +32,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// Output is about to be followed by more, or by the end: it leaves together with what comes within this time.
 const GATHER: Duration = Duration::from_millis(1);
 
+/// The same for a head that nothing follows yet: most often its document does.
+const GATHER_HEAD: Duration = Duration::from_millis(20);
+
 /// The same once its output has ended, which most often is the end of the program.
 const GATHER_END: Duration = Duration::from_millis(5);
 
@@ -60,6 +63,8 @@ pub(super) struct Run<'s, 'r> {
     started: Instant,
     /// When something last went in or out.
     moved: Instant,
+    /// When it last wrote something.
+    wrote: Instant,
     looked: Instant,
     /// The pipe takes no more for now.
     stdin_full: bool,
@@ -118,6 +123,7 @@ impl<'s, 'r> Run<'s, 'r> {
             block,
             started: now,
             moved: now,
+            wrote: now,
             looked: now,
             stdin_full: false,
             awaits_client: false,
@@ -165,7 +171,7 @@ impl<'s, 'r> Run<'s, 'r> {
             }
             if ready.stdout {
                 self.read_stdout()?;
-            } else if self.unsent && (self.over.is_none() || !ready.program) && self.answer.may_leave() {
+            } else if self.is_due_to_leave() && (self.over.is_none() || !ready.program) {
                 self.unsent = false;
                 self.answer.flush()?;
                 self.moved = Instant::now();
@@ -234,7 +240,13 @@ impl<'s, 'r> Run<'s, 'r> {
             timeout = timeout.min(due.saturating_duration_since(now));
         }
         if self.unsent && self.answer.may_leave() {
-            timeout = timeout.min(if self.over.is_none() { GATHER } else { GATHER_END });
+            timeout = timeout.min(match self.over {
+                Some(_) => GATHER_END,
+                None if self.answer.is_bare() => {
+                    (self.wrote + GATHER_HEAD).saturating_duration_since(now).max(GATHER)
+                }
+                None => GATHER,
+            });
         }
         let mut ready = Ok(Ready::default());
         match self.awaits_client {
@@ -286,6 +298,13 @@ impl<'s, 'r> Run<'s, 'r> {
         })
     }
 
+    /// Whether output that nothing more has followed can leave now.
+    fn is_due_to_leave(&self) -> bool {
+        self.unsent
+            && self.answer.may_leave()
+            && (!self.answer.is_bare() || self.wrote.elapsed() >= GATHER_HEAD || self.over.is_some())
+    }
+
     fn read_stdout(&mut self) -> AppResult {
         for _ in 0..READS {
             let Some(pipe) = &mut self.stdout else { return Ok(()) };
@@ -293,7 +312,9 @@ impl<'s, 'r> Run<'s, 'r> {
                 Ok(0) => self.stdout = None,
                 Ok(count) => {
                     self.answer.take(self.block.get(..count).unwrap_or_default())?;
-                    (self.unsent, self.moved) = (true, Instant::now());
+                    self.unsent = true;
+                    self.moved = Instant::now();
+                    self.wrote = self.moved;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -394,6 +415,9 @@ impl<'s, 'r> Run<'s, 'r> {
             if let Exit::Signal(Signal::SIGXCPU | Signal::SIGXFSZ) = exit {
                 message.push_str(", a limit: see --limit-cpu and --limit-file-size");
             }
+        }
+        if self.program.was_full() {
+            message.push_str("; it wanted more processes than --limit-processes allows");
         }
         if let Some(first) = self.messages.first() {
             message.push_str(&format!("; it said \"{}\"", String::from_utf8_lossy(first)));

@@ -204,6 +204,8 @@ mod tests {
             ("/a=", "dir:PATH"),
             ("/a=dir:", "dir:PATH"),
             ("/a=nonsense", "no such application"),
+            ("/a=/srv/docs", "write dir:/srv/docs for"),
+            ("/a=.", "or cgi:. for programs"),
         ] {
             let error = parse_mount(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

@@ -357,6 +357,16 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
+/// Python's flags were once said to be meant as names of applications.
+#[test]
+fn an_unknown_flag_is_not_taken_for_an_application() {
+    for flag in ["--directory", "--bind"] {
+        let ended = run(&Folder::new(), "http-gateway", &[flag, "x"]);
+        let wanted = format!("http-gateway: unexpected argument '{flag}' found; see --help\n");
+        assert_eq!((ended.status, ended.output), (Some(2), wanted));
+    }
+}
+
 /// What follows a group of flags once stood under its heading, sockets among CGI programs.
 #[test]
 fn every_flag_in_the_help_is_under_its_own_heading() {

@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod environ;
 mod forwarded;
+mod handler;
 mod outgoing;
 
 pub(super) use connection::Connection;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::answer::{Answer, Next};
 use super::keeper::{Exit, Program, to_poll};
 use super::messages::Messages;
-use super::pipes::Ours;
+use super::pipes::{self, Ours};
 use super::settings::ProgramSettings;
 use crate::app::{AppResult, BoxError};
 use crate::environ::Environ;
@@ -68,6 +68,8 @@ pub(super) struct Run<'s, 'r> {
     looked: Instant,
     /// The pipe takes no more for now.
     stdin_full: bool,
+    /// The two pipes have been given more room, each once it was found full.
+    widened: [bool; 2],
     /// The client has sent nothing, and the pipe would take it.
     awaits_client: bool,
     /// Output was passed on that has not left.
@@ -126,6 +128,7 @@ impl<'s, 'r> Run<'s, 'r> {
             wrote: now,
             looked: now,
             stdin_full: false,
+            widened: [false; 2],
             awaits_client: false,
             unsent: false,
             exit: None,
@@ -209,7 +212,12 @@ impl<'s, 'r> Run<'s, 'r> {
                     }
                     self.moved = Instant::now();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stdin_full = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let [widened, _] = &mut self.widened;
+                    if std::mem::replace(widened, true) || !pipes::widen(pipe) {
+                        self.stdin_full = true;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It reads no more, which is its own affair.
                 Err(_) => self.close_stdin(environ),
@@ -311,6 +319,10 @@ impl<'s, 'r> Run<'s, 'r> {
             match pipe.read(&mut self.block) {
                 Ok(0) => self.stdout = None,
                 Ok(count) => {
+                    let [_, widened] = &mut self.widened;
+                    if count == BLOCK && !std::mem::replace(widened, true) {
+                        pipes::widen(pipe);
+                    }
                     self.answer.take(self.block.get(..count).unwrap_or_default())?;
                     self.unsent = true;
                     self.moved = Instant::now();

@@ -20,7 +20,7 @@ use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
-use crate::server::{FIRST, Settings, set_method};
+use crate::server::{FIRST, Settings, log_refusal};
 #[cfg(target_os = "linux")]
 use crate::util::FileSource;
 
@@ -239,7 +239,7 @@ impl Connection {
                             return None;
                         }
                         Ok(true) => self.open(head, spares.take_vars()),
-                        Err(error) => refused(error, head, spares.take_vars()),
+                        Err(error) => self.refused(error, head, spares.take_vars()),
                     };
                     spares.give_bytes(std::mem::take(head));
                     state.stage = Stage::Body(request);
@@ -273,17 +273,40 @@ impl Connection {
         let settings = self.settings();
         let parsed = match http::Request::parse(head, &limits(settings)) {
             Ok(parsed) => parsed,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
             Ok(decoder) => decoder,
-            Err(error) => return refused(error, head, vars),
+            Err(error) => return self.refused(error, head, vars),
         };
         let exchange = Exchange::from(&parsed);
         let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
         let environ = settings.site.environ(&parsed, self.ends(), &mut request.vars);
         request.error = environ.and_then(|()| settings.front.apply(&mut request.vars)).err();
         request
+    }
+
+    /// A request that is answered with an error, behind which nobody knows where the next one begins. Who asked, and for
+    /// what as far as that can be read, is known for the log.
+    fn refused(&self, error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
+        let line = head.get(..memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len())).unwrap_or_default();
+        let words: Vec<&[u8]> = line.splitn(4, |byte| *byte == b' ').collect();
+        vars.clear();
+        self.ends().tell_peer(&mut vars);
+        if let [method, target, version] = &words[..]
+            && !line.contains(&0)
+        {
+            vars.set("REQUEST_METHOD", method);
+            vars.set("REQUEST_URI", target);
+            vars.set("SERVER_PROTOCOL", version);
+        }
+        let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
+        let decoder = BodyDecoder::empty();
+        Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
+    }
+
+    fn timed_out(&self, head: &[u8], vars: Vars) -> Request {
+        self.refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
     }
 
     fn ends(&self) -> &Ends {
@@ -303,9 +326,9 @@ impl Connection {
     ) -> Option<Request> {
         let too_late = match &state.stage {
             Stage::Head(decoder, head) if decoder.has_begun() => {
-                Some(timed_out(head, worker.spares.take_vars()))
+                Some(self.timed_out(head, worker.spares.take_vars()))
             }
-            Stage::Body(_) => Some(timed_out(b"", worker.spares.take_vars())),
+            Stage::Body(_) => Some(self.timed_out(b"", worker.spares.take_vars())),
             _ => None,
         };
         match too_late {
@@ -583,22 +606,6 @@ fn gather(request: &mut Request, bytes: &mut &[u8], settings: &Settings) -> Resu
     Ok(())
 }
 
-/// A request that is answered with an error, behind which nobody knows where the next one begins.
-fn refused(error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
-    let is_head = head.starts_with(b"HEAD ");
-    vars.clear();
-    if is_head {
-        set_method(&mut vars, std::iter::once((&b"REQUEST_METHOD"[..], &b"HEAD"[..])));
-    }
-    let exchange = Exchange { is_head, ..Exchange::REFUSED };
-    let decoder = BodyDecoder::empty();
-    Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
-}
-
-fn timed_out(head: &[u8], vars: Vars) -> Request {
-    refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
-}
-
 /// The rung of the ladder that one HTTP request is.
 struct Handler<'h, 'c> {
     connection: &'c Arc<Connection>,
@@ -674,11 +681,8 @@ impl BaseHandler for Handler<'_, '_> {
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
-        static REFUSED: Notice = Notice::new();
-        // What a client gets wrong, it may get wrong at any pace.
-        match self.refused {
-            true => REFUSED.warn(format_args!("http: request refused: {error}")),
-            false => base::log_exception(self, environ, error),
+        if !log_refusal("http", self.refused, environ, error) {
+            base::log_exception(self, environ, error);
         }
     }
 }

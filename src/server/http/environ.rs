@@ -119,6 +119,17 @@ impl Site {
 }
 
 /// The host with the brackets of an IPv6 address, as URLs are made of SERVER_NAME.
+impl Ends {
+    /// Sets REMOTE_ADDR and REMOTE_PORT by the connection alone.
+    pub(super) fn tell_peer(&self, vars: &mut Vars) {
+        if let Some(peer) = self.peer {
+            let mut room = Vec::new();
+            vars.set("REMOTE_ADDR", shown(&mut room, bare(peer.ip())));
+            vars.set("REMOTE_PORT", shown(&mut room, peer.port()));
+        }
+    }
+}
+
 fn name_of<'h>(authority: &Authority<'h>) -> &'h [u8] {
     let brackets = if authority.whole.starts_with(b"[") { 2 } else { 0 };
     authority.whole.get(..authority.host.len() + brackets).unwrap_or(authority.host)

@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod flags;
 mod http;
+mod names;
 
 use super::client::PATIENCE;
 use super::harness::{Folder, Process, program, wait_until};

@@ -12,6 +12,7 @@ mod connection;
 mod environ;
 mod forwarded;
 mod outgoing;
+mod rest;
 
 pub(super) use connection::Connection;
 pub use environ::{Ends, ServerName, Site, SiteError};

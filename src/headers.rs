@@ -87,6 +87,10 @@ impl Headers {
     /// # Errors
     /// The first name or value with a control character.
     pub fn check(&self) -> Result<(), HeaderError> {
+        // Most have none at all, and all of them are looked at at once.
+        if !has_control(&self.slab) {
+            return Ok(());
+        }
         self.iter().try_for_each(|(name, value)| check_name(name).and_then(|()| check_value(value)))
     }
 
@@ -262,6 +266,10 @@ impl Headers {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.slab.capacity() == 0 {
+            // Most heads fit, and need not grow piece by piece.
+            self.slab.reserve(128);
+        }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
         self.slab.extend_from_slice(value);
@@ -307,7 +315,22 @@ pub(crate) fn is_token(name: &[u8]) -> bool {
 
 /// Whether a token may have this byte.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    static TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
+}
+
+/// Whether there is any control character: 0x00–0x1F, 0x7F. Without an early end, so that many bytes are looked at at once.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -315,7 +338,7 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 /// # Errors
 /// [`HeaderError::Name`] with the name.
 pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
-    if name.iter().any(u8::is_ascii_control) { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
+    if has_control(name) { Err(HeaderError::Name(name.to_vec())) } else { Ok(()) }
 }
 
 /// Whether a header value, or a parameter's, has no control character other than the tab.
@@ -323,8 +346,8 @@ pub fn check_name(name: &[u8]) -> Result<(), HeaderError> {
 /// # Errors
 /// [`HeaderError::Value`] with the value.
 pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
-    let bad = value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
-    if bad { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
+    let bad = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if has_control(value) && value.iter().any(bad) { Err(HeaderError::Value(value.to_vec())) } else { Ok(()) }
 }
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.
@@ -407,6 +430,14 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> From<&[(N, V)]> for Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_bytes_are_those_of_rfc_9110() {
+        for byte in 0..=255u8 {
+            let listed = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token_byte(byte), listed, "{byte:#x}");
+        }
+    }
 
     #[test]
     fn a_failed_set_by_value_has_already_removed_the_old_header() {

@@ -46,6 +46,7 @@
 //! | know which requests came | [`access_log`], [`handlers::Observer`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
 //! | serve it to nginx, Apache and others | [`server`] |
+//! | find what you know from wsgiref | [`wsgiref`], name by name |
 //! | have what `wsgiref.simple_server` has | [`simple_server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |
 //! | know which side breaks the rules, application or server | [`validate`] |
@@ -76,6 +77,7 @@ mod spool;
 mod sys;
 pub mod util;
 pub mod validate;
+pub mod wsgiref;
 
 /// Property tests that are the same at each run, and leave no files.
 #[cfg(test)]

@@ -46,10 +46,11 @@ pub use privileges::Privileges;
 
 use crate::app::Application;
 use crate::environ::front::FrontSettings;
-use crate::environ::{Environ, Vars};
+use crate::environ::{Collector, Environ, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, Observer};
 use crate::notice::Notice;
+use crate::proto::PairPlaces;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct Settings {
     /// Workers at most: threads that run applications. There are as many as the machine has cores, and at least two, to
     /// begin with; more come while these are held up, and go after ten seconds without work.
     pub workers: usize,
+    /// How long a request waits for a worker where all are held up; then it is answered with 503 and Retry-After.
+    pub worker_wait: Duration,
     /// Time for a whole head, from its first byte.
     pub head_timeout: Duration,
     /// Time between two pieces of a body.
@@ -234,8 +237,10 @@ impl Settings {
         if self.max_connections == 0 { usize::MAX } else { self.max_connections }
     }
 
+    /// The limit of a head; without one, what variables can hold.
     fn max_head_or_none(&self) -> usize {
-        if self.max_head == 0 { usize::MAX } else { self.max_head }
+        let most = u32::MAX as usize;
+        if self.max_head == 0 { most } else { self.max_head.min(most) }
     }
 }
 
@@ -253,6 +258,7 @@ impl Default for Settings {
             max_connections: most_connections(),
             max_requests_per_connection: 64,
             workers: 64,
+            worker_wait: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             min_body_rate: 240,
@@ -419,11 +425,45 @@ fn log_refusal(protocol: &str, refused: bool, environ: &Environ<'_>, error: &Box
     true
 }
 
-/// Sets REQUEST_METHOD where the parameters were refused before it came: the answer to HEAD has no body, whatever it is.
-fn set_method<'p>(vars: &mut Vars, mut pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
-    if let Some((name, method)) = pairs.find(|(name, _)| *name == b"REQUEST_METHOD") {
-        vars.set(name, method);
+/// What is known of a request that was refused early: the answer to HEAD has no body, whatever it is, and the log shall say
+/// what was refused.
+const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
+
+/// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
+/// a place that moves on. Behind an error [what every request has](LINE) is taken still.
+fn collect_pairs<E: From<Error>>(
+    vars: &mut Vars,
+    block: &mut Vec<u8>,
+    settings: &Settings,
+    next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
+) -> Result<(), E> {
+    let mut collector = Collector::over(vars, block);
+    let (mut at, mut count) = (0, 0);
+    loop {
+        let here = at;
+        let Some(pair) = next(collector.block(), &mut at) else { break };
+        count += 1;
+        let taken = check_pairs(count, settings).map_err(E::from).and_then(|()| {
+            let (name, value) = pair?;
+            Ok(collector.push_from_block(&name, &value)?)
+        });
+        if taken.is_err() {
+            at = here;
+            while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
+                if collector.block().get(name.clone()).is_some_and(|name| LINE.contains(&name)) {
+                    collector.push_from_block(&name, &value)?;
+                }
+            }
+            return taken;
+        }
     }
+    collector.finish();
+    Ok(())
+}
+
+/// The same where the parameters were refused before any was taken.
+fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
+    pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }
 
 /// The body came to its end before its announced length, and nothing runs yet that could be told by an error.

@@ -42,7 +42,7 @@
 //! | `Expect: 100-continue` | no answer | answered before the application is called | clients wait for it |
 //! | error pages | HTML, with the request line | one line of text | nothing of the client's is shown |
 //!
-//! Under both, SERVER_NAME is the host that the server was bound to, where wsgiref asks the name service, and times in the
+//! Under both, SERVER_NAME is the host that the server was bound to (`localhost` without one), where wsgiref asks the name service, and times in the
 //! log are UTC.
 
 mod handler;

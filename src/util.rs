@@ -422,9 +422,15 @@ pub(crate) fn is_blank_to_python(byte: u8) -> bool {
 /// assert_eq!(gatewright::util::python_repr(b"caf\xe9 isn't\n"), "\"café isn't\\n\"");
 /// ```
 pub fn python_repr(native: &[u8]) -> String {
+    let mut text = String::with_capacity(native.len() + 2);
+    push_python_repr(&mut text, native);
+    text
+}
+
+/// Appends what [`python_repr`] gives.
+pub(crate) fn push_python_repr(text: &mut String, native: &[u8]) {
     let double = native.contains(&b'\'') && !native.contains(&b'"');
     let quote = if double { '"' } else { '\'' };
-    let mut text = String::with_capacity(native.len() + 2);
     text.push(quote);
     for byte in native {
         match char::from(*byte) {
@@ -440,5 +446,4 @@ pub fn python_repr(native: &[u8]) -> String {
         }
     }
     text.push(quote);
-    text
 }

@@ -32,6 +32,7 @@ use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
 use crate::error::{Error, Fault};
+use crate::handlers::base::RETRY_AFTER;
 use crate::sys::{Given, Limit, SpawnError, spawn};
 
 pub use self::settings::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
@@ -120,6 +121,15 @@ impl CgiPrograms {
             nothing: File::open("/dev/null")?,
             settings,
         })
+    }
+
+    /// The paths that name its programs, each with a slash in front, in order: at most `most`, and whether there are more.
+    /// One program has the empty path; whoever behaves like fcgiwrap knows of none.
+    ///
+    /// # Errors
+    /// The folder cannot be entered any more.
+    pub fn paths(&self, most: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        self.source.paths(most, &self.settings)
     }
 
     /// Makes this process the parent of what programs leave behind, so that a time-out finds also those descendants that
@@ -300,7 +310,7 @@ fn busy(why: NoSlot, settings: &ProgramSettings, respond: Responder<'_>) -> AppR
         ),
         _ => log::warn!("no program has ended within {:?} (--queue-timeout): 503", settings.queue_timeout),
     }
-    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "5")];
+    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", RETRY_AFTER)];
     respond.start("503 Service Unavailable", headers)?.send("503 Service Unavailable: try again later\n")
 }
 

@@ -52,8 +52,8 @@ use crate::util::FileSource;
 ///
 /// # What is served
 ///
-/// The file whose path is PATH_INFO. Empty segments are passed over, as web servers do; a `..`, a NUL, or a name too long
-/// is 404. A slash that was quoted as `%2F` cannot be told from a plain one any more (RFC 3875, section 4.1.5), and is
+/// The file whose path is PATH_INFO. Empty segments are passed over, as web servers do; a `.` or `..`, which clients resolve before they ask, a NUL, or a name too
+/// long is 404. A slash that was quoted as `%2F` cannot be told from a plain one any more (RFC 3875, section 4.1.5), and is
 /// none the worse for it: what is opened is always beneath the folder, [decided by the system](crate::files).
 ///
 /// - A folder's path gets a slash by a redirect. There the first of the [index files](Dir::index) is served; without

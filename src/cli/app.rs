@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::serving::Settings;
 #[cfg(unix)]
-use super::usage::reason;
 use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
@@ -55,9 +54,19 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
 /// What is served, and what has to end with it.
 pub(super) struct Opened {
     pub(super) app: Arc<dyn Application>,
+    /// What is served where; empty where the web server in front knows better.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only servers tell"))]
+    pub(super) offers: Vec<Offer>,
     /// All programs: those of several applications share what bounds and ends them.
     #[cfg(target_os = "linux")]
     pub(super) programs: Option<Arc<CgiPrograms>>,
+}
+
+/// A path, as it stands in a URL, and what is served there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) path: String,
+    pub(super) what: String,
 }
 
 impl Opened {
@@ -66,6 +75,7 @@ impl Opened {
     pub(super) fn new(app: Arc<dyn Application>) -> Self {
         Self {
             app,
+            offers: Vec::new(),
             #[cfg(target_os = "linux")]
             programs: None,
         }
@@ -74,7 +84,8 @@ impl Opened {
     #[cfg(target_os = "linux")]
     pub(super) fn programs(programs: CgiPrograms) -> Self {
         let programs = Arc::new(programs);
-        Self { app: Arc::clone(&programs) as Arc<dyn Application>, programs: Some(programs) }
+        let app = Arc::clone(&programs) as Arc<dyn Application>;
+        Self { app, offers: Vec::new(), programs: Some(programs) }
     }
 
     /// The application's process has no children but the application's.
@@ -98,40 +109,99 @@ impl Opened {
 }
 
 impl App {
-    /// Makes it ready to serve, beside others that were opened before; an error names it.
+    /// Makes it ready to serve under a prefix, beside others that were opened before; an error names it.
     pub(super) fn open(
         &self,
         settings: &Settings,
-        place: Place,
+        (prefix, place): (&str, Place),
         before: &mut Before,
     ) -> Result<Arc<dyn Application>, String> {
-        let _ = (settings, place, &before);
+        let _ = settings;
+        let mut offer = |path: &str, what: String| {
+            if place.origin {
+                before.offers.push(Offer { path: path.to_owned(), what });
+            }
+        };
         match self {
-            App::Demo => Ok(Arc::new(app(demo_app))),
+            App::Demo => {
+                offer(prefix, "demo".to_owned());
+                Ok(Arc::new(app(demo_app)))
+            }
             #[cfg(unix)]
-            App::Dir(path) => match settings.dir.open(path) {
-                Ok(dir) => Ok(Arc::new(dir)),
-                Err(error) => Err(format!("dir:{}: {}", path.display(), reason(&error))),
-            },
+            App::Dir(path) => {
+                let dir = settings.dir.open(path).map_err(|error| cannot_open("dir", path, &error))?;
+                offer(prefix, format!("dir:{}", path.display()));
+                Ok(Arc::new(dir))
+            }
             #[cfg(target_os = "linux")]
             App::Cgi(path) => {
                 settings.programs.check()?;
-                let opened = match &before.0 {
+                let opened = match &before.programs {
                     Some(programs) => programs.beside(path, place.mounted),
                     None => CgiPrograms::open(path, settings.programs.clone().settings(place)),
                 };
-                let named = |error: std::io::Error| format!("cgi:{}: {}", path.display(), reason(&error));
-                let programs = Arc::new(opened.map_err(named)?);
-                before.0.get_or_insert_with(|| Arc::clone(&programs));
+                let programs = Arc::new(opened.map_err(|error| cannot_open("cgi", path, &error))?);
+                offer_programs(&programs, path, prefix, &mut offer);
+                before.programs.get_or_insert_with(|| Arc::clone(&programs));
                 Ok(programs)
             }
         }
     }
 }
 
-/// Programs that were opened before, whose bounds hold for all.
+/// Each program by its own path: nothing else is served there.
+#[cfg(target_os = "linux")]
+fn offer_programs(
+    programs: &CgiPrograms,
+    folder: &std::path::Path,
+    prefix: &str,
+    offer: &mut dyn FnMut(&str, String),
+) {
+    use std::os::unix::ffi::OsStrExt;
+
+    /// As many as one looks at.
+    const MOST: usize = 50;
+    let Ok((paths, more)) = programs.paths(MOST) else { return };
+    let shown = folder.display().to_string();
+    if paths.is_empty() {
+        log::warn!(
+            "cgi:{shown}: there is no program: make one executable, or name what runs it by --interpreter"
+        );
+    }
+    for path in paths {
+        let name = path.strip_prefix(b"/").map(|name| folder.join(std::ffi::OsStr::from_bytes(name)));
+        let name = name.map_or_else(|| shown.clone(), |name| name.display().to_string());
+        let prefix = if path.is_empty() { prefix } else { prefix.trim_end_matches('/') };
+        offer(&format!("{prefix}{}", crate::util::quote_path(&path)), format!("cgi:{name}"));
+    }
+    if more {
+        offer(prefix, format!("more programs of cgi:{shown}"));
+    }
+}
+
+/// Why an application's file or folder cannot be served, and what can be done about it.
+#[cfg(unix)]
+fn cannot_open(kind: &str, path: &std::path::Path, error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    let why = match error.kind() {
+        NotFound => "it does not exist; create it, or name another".to_owned(),
+        NotADirectory => "it, or what stands before it, is no folder; name one".to_owned(),
+        PermissionDenied => {
+            "this user may not enter it; change its rights, or run as another user".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    format!("{kind}:{}: {why}", path.display())
+}
+
+/// What was opened before.
 #[derive(Default)]
-pub(super) struct Before(#[cfg(target_os = "linux")] pub(super) Option<Arc<CgiPrograms>>);
+pub(super) struct Before {
+    pub(super) offers: Vec<Offer>,
+    /// Their bounds hold for all programs.
+    #[cfg(target_os = "linux")]
+    pub(super) programs: Option<Arc<CgiPrograms>>,
+}
 
 /// What of the front decides about an application.
 #[derive(Clone, Copy, Debug, Default)]

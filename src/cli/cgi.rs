@@ -105,10 +105,13 @@ fn answer(
     handler.attributes.full_duplex = full_duplex;
     handler.attributes.observer = observer;
     handler.attributes.keep_variables = front.keep_variables.leak();
-    status(&match refused {
+    let status = status(&match refused {
         Some(error) => handler.run(&refusal(error)),
         None => handler.run(application),
-    })
+    });
+    // The process ends, and gives back all that it has at once.
+    std::mem::forget(handler);
+    status
 }
 
 fn status(outcome: &Outcome) -> ExitCode {

@@ -28,6 +28,7 @@ impl FrontFlags {
     ///
     /// # Errors
     /// One was named.
+    #[cfg(unix)]
     pub(super) fn without_front(self) -> Result<FrontSettings, String> {
         match self.front {
             Some(Front::None) | None => Ok(FrontSettings { front: Front::None, ..self.settings() }),

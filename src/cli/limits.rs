@@ -31,6 +31,9 @@ pub(super) struct Limits {
     /// Threads at most that run the application; more requests wait [default: 64]
     #[arg(long, value_name = "N", value_parser = units::number::<usize>)]
     workers: Option<usize>,
+    /// How long a request waits for a worker before it is answered with 503 [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    worker_wait: Option<Duration>,
     /// Time for a whole head, from its first byte [default: 30s, HTTP 10s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     head_timeout: Option<Duration>,
@@ -70,6 +73,7 @@ impl Limits {
         set(&mut settings.max_connections, self.max_connections);
         set(&mut settings.max_requests_per_connection, self.max_requests_per_connection);
         set(&mut settings.workers, self.workers);
+        set(&mut settings.worker_wait, self.worker_wait);
         set(&mut settings.head_timeout, self.head_timeout);
         set(&mut settings.body_timeout, self.body_timeout);
         set(&mut settings.min_body_rate, self.min_body_rate);

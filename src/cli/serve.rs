@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::access::OpenedLog;
-use super::app::{Opened, Place};
+use super::app::{Offer, Opened, Place};
 use super::front::FrontFlags;
 use super::life::{self, Life};
 use super::limits::Limits;
@@ -20,6 +20,7 @@ use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
 use crate::server::http::{ServerName, SiteError, TrustedProxies};
 use crate::server::{Address, Listener, Messages, Protocol, Server, SocketRights, Stop};
+use crate::util::quote_path;
 
 /// Serves an application to a web server.
 #[derive(Parser, Debug)]
@@ -269,7 +270,18 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let (app, access_log) = opened.or_else(|open| open())?;
+    tell(&server, &app.offers);
     watch(server, app, access_log, life)
+}
+
+/// Says what is served where, by URLs that can be tried.
+fn tell(server: &Server, offers: &[Offer]) {
+    let place =
+        server.listeners().iter().map(Listener::description).find(|place| !place.starts_with("unix:"));
+    let base = place.map_or(String::new(), |place| format!("http://{place}"));
+    let mount = server.settings.front.script_name.as_ref();
+    let mount = mount.map_or(String::new(), |name| quote_path(name.as_bytes()));
+    offers.iter().for_each(|Offer { path, what }| log::info!("serving {what} at {base}{mount}{path}"));
 }
 
 /// Serves until a signal ends it.
@@ -304,6 +316,7 @@ fn listen(
     let http = server.protocol() == Protocol::Http;
     // HTTP is for clients, wherever they are; who speaks the others says who the user is, and what is to be run.
     let anyone = server.settings.allow.is_none() && !http;
+    let flag = if http { "--listen" } else { "--socket" };
     if let Some(address) = addresses.iter().find(|address| anyone && address.is_exposed()) {
         return Err(Failure::Usage(format!("--socket {address}: {NOT_LOOPBACK}")));
     }
@@ -311,14 +324,14 @@ fn listen(
         addresses.is_empty() && server.inherit().context("the socket that was handed over")?.is_empty();
     if nothing && http {
         let usual = "127.0.0.1:8000".parse().map_err(anyhow::Error::from)?;
-        server.bind(&usual, rights).context("--listen")?;
+        server.bind(&usual, rights).context(flag)?;
     } else if nothing {
         let example = format!("{program} --socket unix:/run/app.sock");
         let what = format!("--socket is missing: say where to listen, as in {example}");
         return Err(Failure::Usage(what));
     }
     for address in addresses {
-        server.bind(address, rights).context("--socket")?;
+        server.bind(address, rights).context(flag)?;
     }
     if let Some(listener) = server.listeners().iter().find(|listener| anyone && listener.is_exposed()) {
         return Err(Failure::Usage(format!("{}: {NOT_LOOPBACK}", listener.description())));

@@ -119,10 +119,11 @@ impl Serving {
     /// is under no other.
     pub(super) fn open(&self, place: Place) -> Result<Opened, Failure> {
         let mut before = Before::default();
-        let mut open =
-            |app: &App, place: Place| app.open(&self.settings, place, &mut before).map_err(Failure::run);
+        let mut open = |app: &App, prefix: &str, place: Place| {
+            app.open(&self.settings, (prefix, place), &mut before).map_err(Failure::run)
+        };
         let app: Arc<dyn Application> = if self.mount.is_empty() {
-            open(self.app.as_ref().unwrap_or(&App::default()), place)?
+            open(self.app.as_ref().unwrap_or(&App::default()), "/", place)?
         } else {
             let root = self.app.iter().map(|app| ("/", app));
             let mounted = self.mount.iter().map(|(prefix, app)| (prefix.as_str(), app));
@@ -130,14 +131,15 @@ impl Serving {
             for (prefix, app) in root.chain(mounted) {
                 let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
                 let place = Place { mounted: place.mounted || prefix != "/", ..place };
-                mounts = mounts.mount(prefix, open(app, place)?).map_err(wrong)?;
+                mounts = mounts.mount(prefix, open(app, prefix, place)?).map_err(wrong)?;
             }
             Arc::new(mounts)
         };
         Ok(Opened {
             app,
+            offers: before.offers,
             #[cfg(target_os = "linux")]
-            programs: before.0,
+            programs: before.programs,
         })
     }
 }
@@ -215,7 +217,7 @@ mod tests {
         assert!(matches!(&twice, Failure::Usage(what) if what.contains("--mount") && what.contains("\"/\"")));
         let gone = serving(None, &["/a=dir:/nowhere"]).unwrap_err();
         assert!(
-            matches!(&gone, Failure::Run(what) if what.to_string().starts_with("dir:/nowhere: No such file"))
+            matches!(&gone, Failure::Run(what) if what.to_string().starts_with("dir:/nowhere: it does not exist"))
         );
     }
 }

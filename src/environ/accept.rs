@@ -1,8 +1,10 @@
 //! What of a peer's parameters reaches an application.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::vars::{Spelling, has_nul};
 use super::{Known, Vars};
 use crate::error::Error;
 
@@ -39,37 +41,55 @@ impl<'v> Collector<'v> {
         Self { vars, repeated: Vec::new() }
     }
 
+    /// Gathers what stands in `block` already, which becomes the variables' memory: see
+    /// [`push_from_block`](Self::push_from_block). In exchange it becomes what they had.
+    pub(crate) fn over(vars: &'v mut Vars, block: &mut Vec<u8>) -> Self {
+        vars.adopt(block);
+        Self::new(vars)
+    }
+
+    /// The block that is gathered from.
+    pub(crate) fn block(&self) -> &[u8] {
+        self.vars.slab()
+    }
+
     /// Takes the next pair.
     ///
     /// # Errors
     /// Status 400 for a second CONTENT_LENGTH that says something else than the first.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
-        if name.is_empty() || memchr::memchr2(b'=', 0, name).is_some() || memchr::memchr(0, value).is_some() {
+        let (name, value) = self.vars.put(name, value);
+        self.push_from_block(&name, &value)
+    }
+
+    /// Takes the next pair from where it stands in the block.
+    pub(crate) fn push_from_block(&mut self, at: &Range<usize>, to: &Range<usize>) -> Result<(), Error> {
+        let slab = self.vars.slab();
+        let (Some(name), Some(value)) = (slab.get(at.clone()), slab.get(to.clone())) else { return Ok(()) };
+        let spelling = Spelling::of(name);
+        if name.is_empty() || spelling.unfit || has_nul(value) {
             report_dropped(log::Level::Warn, name, "no environment can hold it");
             return Ok(());
         }
-        if name == b"CONTENT_LENGTH" {
-            return self.push_length(value);
-        }
-        if !name.starts_with(b"HTTP_") {
-            self.vars.set(name, value);
-        } else if !self.vars.set_default(name, value) {
+        let Some(position) = self.vars.position(spelling.tag, name) else {
+            self.vars.add(spelling, at, to);
+            return Ok(());
+        };
+        if name.starts_with(b"HTTP_") {
             self.repeated.push((name.to_vec(), value.to_vec()));
+            return Ok(());
         }
+        if name == b"CONTENT_LENGTH"
+            && let Some(first) = self.vars.known(Known::ContentLength)
+            && !first.is_empty()
+        {
+            return match value.is_empty() || first == value {
+                true => Ok(()),
+                false => Err(Error::bad_request("CONTENT_LENGTH came twice, with different values")),
+            };
+        }
+        self.vars.replace(position, to);
         Ok(())
-    }
-
-    fn push_length(&mut self, value: &[u8]) -> Result<(), Error> {
-        match self.vars.known(Known::ContentLength) {
-            Some(first) if !first.is_empty() && !value.is_empty() && first != value => {
-                Err(Error::bad_request("CONTENT_LENGTH came twice, with different values"))
-            }
-            Some(first) if !first.is_empty() => Ok(()),
-            _ => {
-                self.vars.set("CONTENT_LENGTH", value);
-                Ok(())
-            }
-        }
     }
 
     /// Joins what was repeated; the variables are complete then.
@@ -136,22 +156,10 @@ pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
         "PATH_TRANSLATED",
         "HTTPS",
     ];
-    let is_absent =
-        |name: &str, vars: &Vars| vars.get(name).is_some_and(<[u8]>::is_empty) && dropped(name.as_bytes());
-    if EMPTY_IS_ABSENT.iter().any(|name| is_absent(name, vars)) {
-        // Web servers send several of them: they go at once.
-        vars.retain(|name, value| {
-            let kept = !value.is_empty() || !EMPTY_IS_ABSENT.iter().any(|empty| empty.as_bytes() == name);
-            kept || !dropped(name)
-        });
-    }
-    if vars.iter().any(|(name, _)| is_odd_header(name)) {
+    vars.remove_empty(|name| EMPTY_IS_ABSENT.iter().any(|empty| empty.as_bytes() == name) && dropped(name));
+    if vars.has_odd_headers() {
         drop_aliases(vars, dropped);
     }
-}
-
-fn is_odd_header(name: &[u8]) -> bool {
-    name.starts_with(b"HTTP_") && memchr::memchr2(b'-', b'.', name).is_some()
 }
 
 fn drop_aliases(vars: &mut Vars, dropped: impl Fn(&[u8]) -> bool) {

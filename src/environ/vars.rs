@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use hashbrown::HashTable;
 
-/// Up to this many variables a scan over their hashes is faster than an index.
+/// Up to this many variables a scan over their tags is faster than an index.
 const SCAN: usize = 32;
 
 /// The names that nearly every application or gateway reads; [`Vars::known`] finds them without a search.
@@ -80,38 +81,126 @@ impl Known {
 
     /// The known name that `name` is, if it is one.
     pub fn find(name: &[u8]) -> Option<Known> {
-        Some(match name {
-            b"AUTH_TYPE" => Known::AuthType,
-            b"CONTENT_LENGTH" => Known::ContentLength,
-            b"CONTENT_TYPE" => Known::ContentType,
-            b"GATEWAY_INTERFACE" => Known::GatewayInterface,
-            b"HTTPS" => Known::Https,
-            b"HTTP_HOST" => Known::HttpHost,
-            b"PATH_INFO" => Known::PathInfo,
-            b"QUERY_STRING" => Known::QueryString,
-            b"REMOTE_ADDR" => Known::RemoteAddr,
-            b"REMOTE_USER" => Known::RemoteUser,
-            b"REQUEST_METHOD" => Known::RequestMethod,
-            b"REQUEST_URI" => Known::RequestUri,
-            b"SCRIPT_NAME" => Known::ScriptName,
-            b"SERVER_NAME" => Known::ServerName,
-            b"SERVER_PORT" => Known::ServerPort,
-            b"SERVER_PROTOCOL" => Known::ServerProtocol,
-            b"SERVER_SOFTWARE" => Known::ServerSoftware,
-            _ => return None,
-        })
+        Known::by_tag(Spelling::of(name).tag, name)
+    }
+
+    #[inline]
+    fn by_tag(tag: u32, name: &[u8]) -> Option<Known> {
+        let candidate = (*KNOWN.get(place_of(tag))?)?;
+        (candidate.name().as_bytes() == name).then_some(candidate)
     }
 }
 
-/// Where one variable lies in the slab: its value directly follows its name, unless it was replaced later.
+/// The known names, each where its tag says.
+static KNOWN: [Option<Known>; 64] = {
+    let mut table = [None; 64];
+    let mut next = 0;
+    while next < Known::ALL.len() {
+        let known = Known::ALL[next];
+        let place = &mut table[place_of(Spelling::of(known.name().as_bytes()).tag)];
+        assert!(place.is_none(), "two known names with one place");
+        *place = Some(known);
+        next += 1;
+    }
+    table
+};
+
+/// These bits of a tag tell the known names apart.
+const fn place_of(tag: u32) -> usize {
+    (tag >> 22 & 63) as usize
+}
+
+/// What one look at a name tells.
+#[derive(Clone, Copy)]
+pub(super) struct Spelling {
+    /// Tells most names apart, and costs next to nothing. Names that a peer has made to have the same are no more than
+    /// [`SCAN`] comparisons: beyond that many the index rules, whose hash nobody can foresee.
+    pub(super) tag: u32,
+    /// Whether there is a NUL or `=`, which no environment can hold.
+    pub(super) unfit: bool,
+    /// Whether there is a `-` or `.`, by which two headers' names differ that are taken for one.
+    pub(super) odd: bool,
+}
+
+impl Spelling {
+    /// Names are short: eight bytes at a time they are looked through before a search made for long texts has begun.
+    #[inline(always)]
+    pub(super) const fn of(name: &[u8]) -> Self {
+        let (first, last) = ends(name);
+        let mut suspicious = 0;
+        let mut words = [first, last];
+        let mut rest = name;
+        loop {
+            let mut each = 0;
+            while each < words.len() {
+                suspicious |= below(words[each], b'0') | below(words[each] ^ EQUALS, 1);
+                each += 1;
+            }
+            // What lies between the ends of long names.
+            if rest.len() <= 16 {
+                break;
+            }
+            rest = rest.split_at(8).1;
+            words = [first, ends(rest).0];
+        }
+        const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+        const LAST: u64 = 0xc2b2_ae3d_27d4_eb4f;
+        let mixed = (first ^ name.len() as u64).wrapping_mul(FIRST) ^ last.wrapping_mul(LAST);
+        let tag = ((mixed ^ mixed >> 29).wrapping_mul(FIRST) >> 32) as u32;
+        let (mut unfit, mut odd) = (false, false);
+        if suspicious != 0 {
+            let mut at = 0;
+            while at < name.len() {
+                unfit |= matches!(name[at], 0 | b'=');
+                odd |= matches!(name[at], b'-' | b'.');
+                at += 1;
+            }
+        }
+        Self { tag, unfit, odd }
+    }
+}
+
+/// Where one variable lies in the slab: its value need not stand beside its name.
 #[derive(Clone, Copy)]
 struct Span {
-    name: usize,
-    name_len: usize,
-    value: usize,
-    value_len: usize,
-    hash: u64,
+    name: Piece,
+    value: Piece,
+    tag: u32,
     known: Option<Known>,
+}
+
+/// A part of the slab: from where, and how long. Half the size of a range, since all places are looked through.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: u32,
+    len: u32,
+}
+
+impl Piece {
+    fn new(range: &Range<usize>) -> Option<Self> {
+        let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
+        Some(Self { start, len })
+    }
+
+    fn of(self, slab: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        slab.get(start..start + self.len as usize).unwrap_or_default()
+    }
+}
+
+/// Which tags there may be: whoever asks for a name that is not there mostly learns it here.
+#[derive(Clone, Copy, Default)]
+struct Seen([u64; 4]);
+
+impl Seen {
+    fn add(&mut self, tag: u32) {
+        self.0[(tag >> 30) as usize] |= 1 << (tag >> 24 & 63);
+    }
+
+    #[inline]
+    fn may_have(&self, tag: u32) -> bool {
+        self.0[(tag >> 30) as usize] >> (tag >> 24 & 63) & 1 == 1
+    }
 }
 
 /// A request's CGI variables: names and values as bytes, in order, each name once.
@@ -139,9 +228,11 @@ pub struct Vars {
     spans: Vec<Span>,
     /// Position + 1 of each known name; 0 is absent.
     known: [u32; Known::ALL.len()],
+    seen: Seen,
     /// Positions by hash; filled only past [`SCAN`] variables.
     index: HashTable<u32>,
     wsgi_names: bool,
+    odd_headers: bool,
 }
 
 impl Vars {
@@ -151,26 +242,30 @@ impl Vars {
             slab: Vec::new(),
             spans: Vec::new(),
             known: [0; Known::ALL.len()],
+            seen: Seen([0; 4]),
             index: HashTable::new(),
             wsgi_names: false,
+            odd_headers: false,
         }
+    }
+
+    /// No variables, and room for so many, and for so many bytes of names and values.
+    pub(super) fn with_room(count: usize, bytes: usize) -> Self {
+        Self { slab: Vec::with_capacity(bytes), spans: Vec::with_capacity(count), ..Self::new() }
     }
 
     /// The value of `name`, if it is set. Names are compared byte for byte.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
-        if let Some(known) = Known::find(name) {
-            return self.known(known);
-        }
-        let position = self.position(hash(name), name)?;
-        self.spans.get(position).map(|span| self.value_of(span))
+        let position = self.position(Spelling::of(name).tag, name)?;
+        self.spans.get(position).map(|span| span.value.of(&self.slab))
     }
 
     /// The value of a known name, without a search.
     pub fn known(&self, name: Known) -> Option<&[u8]> {
         let position = *self.known.get(name as usize)?;
         let span = self.spans.get(usize::try_from(position.checked_sub(1)?).ok()?)?;
-        Some(self.value_of(span))
+        Some(span.value.of(&self.slab))
     }
 
     /// Whether `name` is set, to whatever value.
@@ -179,43 +274,41 @@ impl Vars {
     }
 
     /// Sets `name`: replaces its value where it stands, or appends it.
+    ///
+    /// All names and values together may have 4 GiB; what would exceed them is not set.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let (hash, known, found) = self.find(name);
-        if let Some(span) = found.and_then(|position| self.spans.get_mut(position)) {
-            replace(&mut self.slab, span, value);
-            return;
+        let spelling = Spelling::of(name);
+        let found = self.position(spelling.tag, name);
+        let Some(position) = found else { return self.append(spelling, name, value) };
+        let Some(span) = self.spans.get_mut(position) else { return };
+        let start = span.value.start as usize;
+        let place = self.slab.get_mut(start..start + value.len());
+        if let (true, Some(place)) = (value.len() <= span.value.len as usize, place) {
+            place.copy_from_slice(value);
+            span.value.len = value.len() as u32;
+        } else {
+            let start = self.slab.len();
+            self.slab.extend_from_slice(value);
+            self.replace(position, &(start..start + value.len()));
         }
-        self.append(hash, known, name, value);
-    }
-
-    /// What a name is, and where it stands.
-    fn find(&self, name: &[u8]) -> (u64, Option<Known>, Option<usize>) {
-        let hash = hash(name);
-        let known = Known::find(name);
-        let found = match known {
-            Some(known) => match self.known[known as usize] {
-                0 => None,
-                position => usize::try_from(position - 1).ok(),
-            },
-            None => self.position(hash, name),
-        };
-        (hash, known, found)
     }
 
     /// Sets `name` only where it is absent; tells whether it did.
     pub fn set_default(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> bool {
-        let (hash, known, found) = self.find(name.as_ref());
-        if found.is_none() {
-            self.append(hash, known, name.as_ref(), value.as_ref());
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let spelling = Spelling::of(name);
+        let absent = self.position(spelling.tag, name).is_none();
+        if absent {
+            self.append(spelling, name, value);
         }
-        found.is_none()
+        absent
     }
 
     /// Removes `name`; tells whether it was there. The order of the others stays.
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
         let name = name.as_ref();
-        let Some(position) = self.position(hash(name), name) else { return false };
+        let Some(position) = self.position(Spelling::of(name).tag, name) else { return false };
         self.spans.remove(position);
         self.reindex();
         true
@@ -225,9 +318,17 @@ impl Vars {
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let slab = &self.slab;
         let before = self.spans.len();
-        self.spans.retain(|span| {
-            keep(slice(slab, span.name, span.name_len), slice(slab, span.value, span.value_len))
-        });
+        self.spans.retain(|span| keep(span.name.of(slab), span.value.of(slab)));
+        if self.spans.len() != before {
+            self.reindex();
+        }
+    }
+
+    /// Removes those without a value for which `which` says so.
+    pub(crate) fn remove_empty(&mut self, mut which: impl FnMut(&[u8]) -> bool) {
+        let slab = &self.slab;
+        let before = self.spans.len();
+        self.spans.retain(|span| span.value.len != 0 || !which(span.name.of(slab)));
         if self.spans.len() != before {
             self.reindex();
         }
@@ -235,7 +336,7 @@ impl Vars {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
-        self.spans.iter().map(|span| (slice(&self.slab, span.name, span.name_len), self.value_of(span)))
+        self.spans.iter().map(|span| (span.name.of(&self.slab), span.value.of(&self.slab)))
     }
 
     /// How many variables there are.
@@ -253,16 +354,17 @@ impl Vars {
         self.slab.clear();
         self.spans.clear();
         self.known = [0; Known::ALL.len()];
+        self.seen = Seen::default();
         self.index.clear();
-        self.wsgi_names = false;
+        (self.wsgi_names, self.odd_headers) = (false, false);
     }
 
     /// Gives memory back that is beyond `bytes`: one huge request must not keep its size for ever.
     pub fn shrink_to(&mut self, bytes: usize) {
         self.slab.shrink_to(bytes);
         self.spans.shrink_to(bytes / size_of::<Span>());
-        let spans = &self.spans;
-        self.index.shrink_to(bytes / size_of::<Span>(), |at| hash_at(spans, *at));
+        let (slab, spans) = (&self.slab, &self.spans);
+        self.index.shrink_to(bytes / size_of::<Span>(), |at| hash_at(slab, spans, *at));
     }
 
     /// Sets every variable of `other`, in its order.
@@ -273,7 +375,8 @@ impl Vars {
             self.slab.extend_from_slice(&other.slab);
             self.spans.extend_from_slice(&other.spans);
             self.known = other.known;
-            self.wsgi_names = other.wsgi_names;
+            self.seen = other.seen;
+            (self.wsgi_names, self.odd_headers) = (other.wsgi_names, other.odd_headers);
             self.index.clone_from(&other.index);
             return;
         }
@@ -284,15 +387,22 @@ impl Vars {
 
     /// Appends further values to `name`'s own, each behind `separator`. Absent names stay absent.
     pub(crate) fn join<'v>(&mut self, name: &[u8], separator: &[u8], values: impl Iterator<Item = &'v [u8]>) {
-        let Some(position) = self.position(hash(name), name) else { return };
-        let Some(span) = self.spans.get_mut(position) else { return };
-        let start = self.slab.len();
-        self.slab.extend_from_within(span.value..span.value + span.value_len);
+        let Some(position) = self.position(Spelling::of(name).tag, name) else { return };
+        let Some(Piece { start: first, len }) = self.spans.get(position).map(|span| span.value) else {
+            return;
+        };
+        let (first, start) = (first as usize, self.slab.len());
+        self.slab.extend_from_within(first..first + len as usize);
         for value in values {
             self.slab.extend_from_slice(separator);
             self.slab.extend_from_slice(value);
         }
-        (span.value, span.value_len) = (start, self.slab.len() - start);
+        self.replace(position, &(start..self.slab.len()));
+    }
+
+    /// Whether a header was ever set whose name has `-` or `.`.
+    pub(super) fn has_odd_headers(&self) -> bool {
+        self.odd_headers
     }
 
     /// Whether a name starting with `wsgi.` was ever set: such names are the gateway's own.
@@ -300,39 +410,80 @@ impl Vars {
         self.wsgi_names
     }
 
-    fn append(&mut self, hash: u64, known: Option<Known>, name: &[u8], value: &[u8]) {
-        let Ok(next) = u32::try_from(self.spans.len() + 1) else { return };
+    /// Begins anew, on memory that names and values stand in already; `block` becomes the memory that was used so far.
+    pub(super) fn adopt(&mut self, block: &mut Vec<u8>) {
+        self.clear();
+        std::mem::swap(&mut self.slab, block);
+    }
+
+    /// The memory that names and values stand in.
+    pub(super) fn slab(&self) -> &[u8] {
+        &self.slab
+    }
+
+    /// Puts a name and a value behind what is there, of which no variable knows yet.
+    pub(super) fn put(&mut self, name: &[u8], value: &[u8]) -> (Range<usize>, Range<usize>) {
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
+        let middle = self.slab.len();
         self.slab.extend_from_slice(value);
-        self.spans.push(Span {
-            name: start,
-            name_len: name.len(),
-            value: start + name.len(),
-            value_len: value.len(),
-            hash,
-            known,
-        });
-        self.wsgi_names |= name.starts_with(b"wsgi.");
-        if let Some(known) = known {
-            self.known[known as usize] = next;
+        (start..middle, middle..self.slab.len())
+    }
+
+    fn append(&mut self, spelling: Spelling, name: &[u8], value: &[u8]) {
+        let (at, to) = self.put(name, value);
+        self.add(spelling, &at, &to);
+    }
+
+    /// Has a variable stand where its name and value already are.
+    #[inline(always)]
+    pub(super) fn add(&mut self, spelling: Spelling, name: &Range<usize>, value: &Range<usize>) {
+        let (Some(name), Some(value)) = (Piece::new(name), Piece::new(value)) else { return };
+        let (tag, text) = (spelling.tag, name.of(&self.slab));
+        let known = Known::by_tag(tag, text);
+        if spelling.odd {
+            self.wsgi_names |= text.starts_with(b"wsgi.");
+            self.odd_headers |= text.starts_with(b"HTTP_");
         }
-        match self.spans.len() {
-            len if len == SCAN + 1 => self.reindex(),
-            len if len > SCAN => {
-                let spans = &self.spans;
-                self.index.insert_unique(hash, next - 1, |at| hash_at(spans, *at));
-            }
-            _ => {}
+        self.spans.push(Span { name, value, tag, known });
+        self.seen.add(tag);
+        if let Some(known) = known {
+            self.known[known as usize] = self.spans.len() as u32;
+        }
+        if self.spans.len() > SCAN {
+            self.add_to_index();
         }
     }
 
-    fn position(&self, hash: u64, name: &[u8]) -> Option<usize> {
-        let matches = |span: &Span| span.hash == hash && slice(&self.slab, span.name, span.name_len) == name;
+    #[cold]
+    fn add_to_index(&mut self) {
+        if self.spans.len() == SCAN + 1 {
+            return self.reindex();
+        }
+        let (slab, spans) = (&self.slab, &self.spans);
+        let Some(last) = spans.last() else { return };
+        let position = spans.len() as u32 - 1;
+        self.index.insert_unique(hash(last.name.of(slab)), position, |at| hash_at(slab, spans, *at));
+    }
+
+    /// Has a variable's value stand somewhere else.
+    pub(super) fn replace(&mut self, position: usize, value: &Range<usize>) {
+        if let (Some(span), Some(value)) = (self.spans.get_mut(position), Piece::new(value)) {
+            span.value = value;
+        }
+    }
+
+    #[inline]
+    pub(super) fn position(&self, tag: u32, name: &[u8]) -> Option<usize> {
+        if self.seen.may_have(tag) { self.search(tag, name) } else { None }
+    }
+
+    fn search(&self, tag: u32, name: &[u8]) -> Option<usize> {
+        let matches = |span: &Span| span.tag == tag && span.name.of(&self.slab) == name;
         if self.spans.len() <= SCAN {
             return self.spans.iter().position(matches);
         }
-        let found = self.index.find(hash, |at| {
+        let found = self.index.find(hash(name), |at| {
             usize::try_from(*at).is_ok_and(|position| self.spans.get(position).is_some_and(matches))
         })?;
         usize::try_from(*found).ok()
@@ -341,40 +492,61 @@ impl Vars {
     fn reindex(&mut self) {
         self.known = [0; Known::ALL.len()];
         self.index.clear();
-        let spans = &self.spans;
+        let (slab, spans) = (&self.slab, &self.spans);
         for (position, span) in (0u32..).zip(spans) {
             if let Some(known) = span.known {
                 self.known[known as usize] = position + 1;
             }
             if spans.len() > SCAN {
-                self.index.insert_unique(span.hash, position, |at| hash_at(spans, *at));
+                let hash = hash(span.name.of(slab));
+                self.index.insert_unique(hash, position, |at| hash_at(slab, spans, *at));
             }
         }
     }
+}
 
-    fn value_of(&self, span: &Span) -> &[u8] {
-        slice(&self.slab, span.value, span.value_len)
+fn hash_at(slab: &[u8], spans: &[Span], at: u32) -> u64 {
+    usize::try_from(at).ok().and_then(|at| spans.get(at)).map_or(0, |span| hash(span.name.of(slab)))
+}
+
+/// Its first and its last eight bytes, which may be the same ones; a shorter text is repeated until it fills eight.
+#[inline]
+const fn ends(text: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
-}
-
-/// Writes `value` over the old one where it fits, else at the slab's end.
-fn replace(slab: &mut Vec<u8>, span: &mut Span, value: &[u8]) {
-    let fits = value.len() <= span.value_len;
-    if let (true, Some(place)) = (fits, slab.get_mut(span.value..span.value + value.len())) {
-        place.copy_from_slice(value);
-    } else {
-        span.value = slab.len();
-        slab.extend_from_slice(value);
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let word = (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64;
+        return (word, word);
     }
-    span.value_len = value.len();
+    let word = match *text {
+        [] => u64::MAX,
+        [one] => u64::from_le_bytes([one; 8]),
+        [one, two] => u64::from_le_bytes([one, two, one, two, one, two, one, two]),
+        [one, two, three, ..] => u64::from_le_bytes([one, two, three, one, two, three, one, two]),
+    };
+    (word, word)
 }
 
-fn slice(slab: &[u8], start: usize, len: usize) -> &[u8] {
-    slab.get(start..start + len).unwrap_or_default()
+/// Eight `=`.
+const EQUALS: u64 = u64::from_ne_bytes([b'='; 8]);
+
+/// Not 0 if a byte of the word is less than `bound`, which is 128 at most.
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(u64::from_ne_bytes([bound; 8])) & !word & u64::from_ne_bytes([0x80; 8])
 }
 
-fn hash_at(spans: &[Span], at: u32) -> u64 {
-    usize::try_from(at).ok().and_then(|at| spans.get(at)).map_or(0, |span| span.hash)
+/// Whether there is a NUL in a value; most values are short, too.
+#[inline]
+pub(super) fn has_nul(value: &[u8]) -> bool {
+    let (first, last) = ends(value);
+    let mut found = below(first, 1) | below(last, 1);
+    if value.len() > 16 {
+        for word in value.as_chunks().0 {
+            found |= below(u64::from_ne_bytes(*word), 1);
+        }
+    }
+    found != 0
 }
 
 /// Seeded once per process, so that a peer cannot prepare names that collide.
@@ -446,6 +618,44 @@ mod tests {
             assert_eq!(known as usize, position);
         }
         assert_eq!(Known::find(b"path_info"), None);
+    }
+
+    #[test]
+    fn bytes_that_no_name_or_value_may_have_are_found_wherever_they_are() {
+        for length in 0..70 {
+            let plain = vec![b'A'; length];
+            let spelling = Spelling::of(&plain);
+            assert_eq!((spelling.unfit, spelling.odd, has_nul(&plain)), (false, false, false), "{length}");
+            for at in 0..length {
+                for (byte, expected) in [
+                    (0, (true, false, true)),
+                    (b'=', (true, false, false)),
+                    (b'-', (false, true, false)),
+                    (b'.', (false, true, false)),
+                    (b'/', (false, false, false)),
+                    (1, (false, false, false)),
+                    (0xff, (false, false, false)),
+                    (0x80, (false, false, false)),
+                ] {
+                    let mut name = plain.clone();
+                    name[at] = byte;
+                    let spelling = Spelling::of(&name);
+                    let found = (spelling.unfit, spelling.odd, has_nul(&name));
+                    assert_eq!(found, expected, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_with_one_tag_are_told_apart() {
+        let name = |n: u8| [&b"ABCDEFGH"[..], &[n; 8], b"IJKLMNOP"].concat();
+        let vars: Vars = (b'a'..=b'z').map(|n| (name(n), [n])).collect();
+        assert_eq!(Spelling::of(&name(b'a')).tag, Spelling::of(&name(b'b')).tag);
+        for n in b'a'..=b'z' {
+            assert_eq!(vars.get(name(n)), Some(&[n][..]));
+        }
+        assert!(!vars.contains(name(b'0')));
     }
 
     #[test]

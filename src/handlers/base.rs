@@ -439,7 +439,7 @@ pub fn log_exception<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ
 }
 
 /// [`BaseHandler::error_output`]'s default: the page that the attributes say, or, under the safe policy, a plain page
-/// with the status that the [`Error`] asks for.
+/// with the status that the [`Error`] asks for; a 503 has Retry-After.
 ///
 /// # Errors
 /// The page's headers are refused, or the client has gone.
@@ -460,7 +460,10 @@ pub fn error_output<H: BaseHandler + ?Sized>(
             Fault::Peer => format!("{status}: {error}\n"),
             _ => format!("{status}\n"),
         };
-        let headers = Headers::from([("Content-Type", "text/plain; charset=utf-8")]);
+        let mut headers = Headers::from([("Content-Type", "text/plain; charset=utf-8")]);
+        if error.status() == 503 {
+            headers.append("Retry-After", RETRY_AFTER)?;
+        }
         respond.start(
             status.as_bytes(),
             headers,
@@ -476,6 +479,9 @@ pub fn error_output<H: BaseHandler + ?Sized>(
     )?;
     Ok(respond.send(attributes.error_body)?)
 }
+
+/// What passes by itself, such as too many requests, passes in some seconds.
+pub(crate) const RETRY_AFTER: &str = "5";
 
 /// Our own error, given as it is or through `io::Error`.
 fn typed(error: &BoxError) -> Option<&Error> {

@@ -43,9 +43,8 @@ impl<T: CgiHandler + ?Sized> BaseCgiHandler for T {
 ///
 /// Output bypasses Rust's line-buffered `stdout`, which would send a page line by line.
 pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
-    const BLOCK: usize = 64 * 1024;
     let mut scratch = Scratch::new();
-    let mut stdin = BufReader::with_capacity(BLOCK, Stdin(standard_input()));
+    let mut stdin = Stdin::Unread(standard_input());
     let mut stderr = io::stderr();
     let with = &mut |mut streams: Streams<'_>| {
         streams.stdin_ends = false;
@@ -56,7 +55,7 @@ pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
         Err(_) => plain_streams(&mut stdin, &mut io::stdout(), &mut stderr, &mut scratch, with),
     }
     #[cfg(unix)]
-    drop_unread_body(stdin.into_inner().0);
+    drop_unread_body(stdin.into_file());
 }
 
 /// Reads what the application has left of the body, where standard input is a socket, as under Apache's `mod_cgid`:
@@ -92,12 +91,49 @@ fn drop_unread_body(stdin: Option<File>) {
     }
 }
 
-/// Standard input without the buffer that it would otherwise pass through twice; a closed one has no body.
-struct Stdin(Option<File>);
+/// Standard input without the buffer that it would otherwise pass through twice, and with one of its own once something is
+/// read: most requests have no body. A closed one has none either.
+enum Stdin {
+    Unread(Option<File>),
+    Read(BufReader<File>),
+}
+
+impl Stdin {
+    fn reader(&mut self) -> Option<&mut BufReader<File>> {
+        const BLOCK: usize = 64 * 1024;
+        if let Self::Unread(file) = self {
+            *self = Self::Read(BufReader::with_capacity(BLOCK, file.take()?));
+        }
+        match self {
+            Self::Unread(_) => None,
+            Self::Read(reader) => Some(reader),
+        }
+    }
+
+    #[cfg(unix)]
+    fn into_file(self) -> Option<File> {
+        match self {
+            Self::Unread(file) => file,
+            Self::Read(reader) => Some(reader.into_inner()),
+        }
+    }
+}
 
 impl io::Read for Stdin {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.as_mut().map_or(Ok(0), |file| file.read(into))
+        self.reader().map_or(Ok(0), |reader| reader.read(into))
+    }
+}
+
+impl io::BufRead for Stdin {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader().map_or(Ok(&[]), io::BufRead::fill_buf)
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Self::Read(reader) = self {
+            reader.consume(count);
+        }
     }
 }
 

@@ -64,6 +64,7 @@ mod values;
 
 pub use decoder::{Decoder, EndOfInput, Event, Phase};
 pub use error::{DecodeError, ResponseError};
+pub(crate) use params::pair_at;
 pub use params::{PairError, PairTooLong, Pairs};
 pub use record::{
     FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role,

@@ -62,6 +62,8 @@ mod body;
 mod chunked;
 mod error;
 mod head;
+#[cfg(unix)]
+mod line;
 mod request;
 mod response;
 mod target;
@@ -70,6 +72,8 @@ mod variables;
 pub use body::BodyDecoder;
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder, Limits};
+#[cfg(unix)]
+pub(crate) use line::SeenLine;
 pub use request::{Fields, Framing, Request, Version};
 pub use response::{
     BodyEncoder, CONTINUE, ChunkHead, EncodeError, Exchange, HeadEncoder, ResponseHead, Shortfall,

@@ -42,6 +42,7 @@ mod pairs;
 pub use encode::{EncodeError, encode_head, encode_netstring};
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder};
+pub(crate) use pairs::pair_at;
 pub use pairs::{Check, Pairs, check};
 
 /// The name of the variable that comes first and says how long the body is.

@@ -26,7 +26,7 @@ use super::ready::Event;
 use super::{Messages as To, Settings, attributes};
 use crate::app::refusal;
 use crate::environ::{Abort, Role, Vars};
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 use crate::handlers::{
     Attributes, BaseCgiHandler, BaseHandler, End, Flow, Outcome, Output, Scratch, Streams,
 };
@@ -101,6 +101,15 @@ impl Connection {
         self.drive(Some(request), worker, Event::default());
     }
 
+    /// Answers a request with an error in the application's place, and waits neither for its body nor for who writes.
+    pub(super) fn turn_away(self: Arc<Self>, mut request: Request, error: Error, worker: &mut Worker<'_>) {
+        request.vars.remove("CONTENT_LENGTH");
+        request.vars.remove("HTTP_TRANSFER_ENCODING");
+        request.error = Some(error);
+        request.put_aside = true;
+        self.run(request, worker);
+    }
+
     /// Reads, and serves what is ready, until there is nothing to do.
     fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
         loop {
@@ -125,7 +134,7 @@ impl Connection {
         }
         let first = (worker.may_run && !ready.is_empty()).then(|| ready.remove(0));
         for request in ready.drain(..) {
-            self.link.core.leave(Job::Run(Arc::clone(self), Box::new(request)));
+            self.link.core.leave(Job::Run(Arc::clone(self), Box::new(request), None));
         }
         worker.ready = ready;
         first
@@ -288,8 +297,12 @@ impl Connection {
             // While it waited for a worker.
             return self.conclude(request.key, false, End::ClientGone);
         }
-        let Request { key, role, vars, error, gathered, .. } = request;
-        let outgoing = RefCell::new(Outgoing::new(self, key, std::mem::take(&mut worker.buffer)));
+        let Request { key, role, vars, error, gathered, put_aside, .. } = request;
+        let mut outgoing = Outgoing::new(self, key, std::mem::take(&mut worker.buffer));
+        if put_aside {
+            outgoing.put_aside();
+        }
+        let outgoing = RefCell::new(outgoing);
         let block = std::mem::take(&mut worker.block);
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
@@ -347,8 +360,23 @@ impl Connection {
         pieces: &mut [IoSlice<'_>],
         over: Option<&mut bool>,
     ) -> io::Result<()> {
-        let last = over.is_some();
         let mut out = lock(&self.out);
+        let result = self.send_through(&mut out, key, pieces, over);
+        drop(out);
+        self.watch_for_room();
+        // Whoever had others to send met a lock, and left them to us.
+        self.send_aside();
+        result
+    }
+
+    fn send_through(
+        self: &Arc<Self>,
+        out: &mut Out,
+        key: Key,
+        pieces: &mut [IoSlice<'_>],
+        over: Option<&mut bool>,
+    ) -> io::Result<()> {
+        let last = over.is_some();
         if let Some(kind) = out.broken {
             return Err(kind.into());
         }
@@ -363,14 +391,26 @@ impl Connection {
                 *over = true;
             }
         }
-        let result = self.put(&mut out, pieces, last);
+        let result = self.put(out, pieces, last);
         out.broken = result.as_ref().err().map(io::Error::kind);
-        self.note_rest(&out);
-        drop(out);
+        self.note_rest(out);
         self.link.note_output();
-        self.watch_for_room();
-        self.send_aside();
         result
+    }
+
+    /// Puts a whole answer beside those that are being written: whoever writes sends it, if that is somebody else.
+    fn put_aside(self: &Arc<Self>, key: Key, records: &[u8], over: &mut bool) -> io::Result<()> {
+        {
+            let mut intake = lock(&self.intake);
+            if intake.is_aborted(key) {
+                return Err(given_up());
+            }
+            intake.aside.extend_from_slice(records);
+            intake.finish(key);
+            *over = true;
+        }
+        self.send_aside();
+        Ok(())
     }
 
     fn put(self: &Arc<Self>, out: &mut Out, mut pieces: &mut [IoSlice<'_>], last: bool) -> io::Result<()> {
@@ -412,6 +452,7 @@ impl Connection {
         if let Ok(out) = self.out.try_lock() {
             self.missed.store(false, Ordering::SeqCst);
             self.send_what_fits(out);
+            self.send_aside();
         }
     }
 

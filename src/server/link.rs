@@ -50,6 +50,8 @@ pub(super) struct Link {
     /// 0 until the core has a place for it.
     token: AtomicU64,
     in_set: AtomicBool,
+    /// Calls that cannot say themselves that they do not wait were prepared for.
+    nonblocking: AtomicBool,
     wants_room: Mutex<bool>,
     deadlines: [AtomicU64; 3],
     expired: AtomicU8,
@@ -70,6 +72,7 @@ impl Link {
             core: Arc::clone(core),
             token: AtomicU64::new(0),
             in_set: AtomicBool::new(false),
+            nonblocking: AtomicBool::new(false),
             wants_room: Mutex::new(false),
             deadlines: [const { AtomicU64::new(0) }; 3],
             expired: AtomicU8::new(0),
@@ -190,7 +193,9 @@ impl Link {
         most: u64,
     ) -> io::Result<Option<u64>> {
         // All other calls say each time that they do not wait; this one cannot.
-        self.stream.set_nonblocking()?;
+        if !self.nonblocking.swap(true, Ordering::Relaxed) {
+            self.stream.set_nonblocking()?;
+        }
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         loop {
             return match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, Some(at), most) {

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{FIRST, Settings, attributes, body_too_short, check_body, check_pairs, log_refusal, set_method};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, log_refusal, set_line};
 use crate::app::refusal;
-use crate::environ::{Abort, Collector, Environ, Live, Vars};
+use crate::environ::{Abort, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, live_streams};
 use crate::notice::Notice;
-use crate::proto::scgi::{HeadDecoder, Pairs, check};
+use crate::proto::scgi::{HeadDecoder, Pairs, check, pair_at};
 
 /// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
 const MOST_REST: usize = 64 * 1024;
@@ -85,7 +85,7 @@ impl Session for Connection {
             }
             *lock(&self.stage) = Stage::Whole(request);
             let core = Arc::clone(&self.link.core);
-            core.push(Job::Serve(self));
+            core.push(Job::Serve(self, None));
         }
     }
 }
@@ -95,6 +95,18 @@ impl Serve for Connection {
         let mut stage = lock(&self.stage);
         if let Stage::Whole(request) = std::mem::replace(&mut *stage, Stage::Running) {
             drop(stage);
+            self.run(request, worker);
+        }
+    }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut stage = lock(&self.stage);
+        if let Stage::Whole(mut request) = std::mem::replace(&mut *stage, Stage::Running) {
+            drop(stage);
+            // Nobody waits for what is missing of the body.
+            request.vars.remove("CONTENT_LENGTH");
+            request.vars.remove("HTTP_TRANSFER_ENCODING");
+            request.error = Some(error);
             self.run(request, worker);
         }
     }
@@ -358,25 +370,25 @@ fn refuse(error: &BoxError) {
     REFUSED.warn(format_args!("scgi: connection closed: {error}"));
 }
 
-/// Turns a whole head into variables; what is wrong with it is answered.
-fn read_pairs(head: &[u8], settings: &Settings, vars: Vars) -> Request {
+/// Turns a whole head into variables, which take its memory over; what is wrong with it is answered.
+fn read_pairs(head: &mut Vec<u8>, settings: &Settings, vars: Vars) -> Request {
     let mut request = Request { vars, length: 0, error: None, gathered: Vec::new(), ended: false };
-    request.error = (|| {
-        request.length = check(head)?;
-        check_body(request.length, settings)?;
-        let mut collector = Collector::new(&mut request.vars);
-        for (count, pair) in Pairs::new(head).enumerate() {
-            check_pairs(count + 1, settings)?;
-            let (name, value) = pair?;
-            collector.push(name, value)?;
+    let checked = check(head).map_err(Error::from).and_then(|length| {
+        request.length = length;
+        check_body(length, settings)
+    });
+    let vars = &mut request.vars;
+    request.error = match checked {
+        Ok(()) => {
+            collect_pairs(vars, head, settings, |head, at| Some(pair_at(head, at)?.map_err(Error::from)))
+                .and_then(|()| settings.front.apply(vars))
         }
-        collector.finish();
-        settings.front.apply(&mut request.vars)
-    })()
-    .err();
-    if request.error.is_some() {
-        set_method(&mut request.vars, Pairs::new(head).filter_map(Result::ok));
+        Err(error) => {
+            set_line(vars, Pairs::new(head).filter_map(Result::ok));
+            Err(error)
+        }
     }
+    .err();
     request
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::AT_FDCWD;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
 };
@@ -104,11 +104,12 @@ enum There {
 /// Gives the socket its name. Where nothing stood a moment ago, nothing is replaced: two gateways may start at once.
 fn publish(staging: &Path, path: &Path, there: There) -> io::Result<()> {
     if let There::Nothing = there {
-        match renameat2(AT_FDCWD, staging, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
-            // Not every file system knows this way to rename.
-            Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(Errno::EEXIST) => return Err(in_use()),
-            other => return other.map_err(io::Error::from),
+        // A second name is given or refused in one step, on every system and with every C library.
+        match fs::hard_link(staging, path) {
+            Ok(()) => return fs::remove_file(staging),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(in_use()),
+            // Not every file system has second names.
+            Err(_) => {}
         }
     }
     fs::rename(staging, path)

@@ -353,3 +353,127 @@ fn a_connection_whose_time_is_over_is_read_once_more() {
         server.end().unwrap();
     }
 }
+
+/// An application that is inside, and says so, until it is let go; at `/large` it writes more than anybody reads.
+fn stuck() -> (impl Application + 'static, mpsc::Receiver<()>, Arc<AtomicU32>) {
+    let (tell, told) = mpsc::channel();
+    let (tell, open) = (std::sync::Mutex::new(tell), Arc::new(AtomicU32::new(0)));
+    let let_go = Arc::clone(&open);
+    let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        tell.lock().unwrap().send(()).unwrap();
+        if environ.path_info() == b"/large" {
+            return Ok(respond.start("200 OK", PLAIN)?.write_all(&vec![b'x'; 4 << 20])?);
+        }
+        while open.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        hello(environ, respond)
+    };
+    (app, told, let_go)
+}
+
+/// Lets time pass until the server answers, which shall be with 503, and not before `least` milliseconds.
+#[track_caller]
+fn assert_turned_away(server: &Timed, stream: &UnixStream, least: u64) {
+    let (began, mut seen) = (server.now.load(Ordering::SeqCst), Vec::new());
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    // Where the page ends; its head's lines end in CR LF.
+    while !seen.windows(12).any(|end| end == b"Unavailable\n") {
+        match (&mut &*stream).read_to_end(&mut seen) {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        assert!(server.now.load(Ordering::SeqCst) - began < 1_000_000, "waited in vain");
+        server.pass(1_000);
+    }
+    let text = seen.escape_ascii().to_string();
+    assert!(server.now.load(Ordering::SeqCst) - began >= least, "too early: {text}");
+    for part in ["503 Service Unavailable\\r\\n", "\\r\\nRetry-After: 5\\r\\n"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("100 Continue"), "{text}");
+}
+
+const HTTP_GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn a_request_that_finds_all_workers_held_up_is_turned_away_in_time() {
+    let gathered =
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".to_vec();
+    let streamed =
+        [&b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 1000]].concat();
+    let mut long = Vec::new();
+    scgi::encode_head(&mut long, 1_000_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
+    for (protocol, request, others) in [
+        (Protocol::FastCgi, whole(), vec![head("1000000")]),
+        (Protocol::Scgi, scgi_request(), vec![long]),
+        (Protocol::Http, HTTP_GET.to_vec(), vec![gathered, streamed]),
+    ] {
+        let (app, told, let_go) = stuck();
+        let server = Timed::start(protocol, app, |settings| settings.workers = 1);
+        let mut first = server.connect();
+        first.write_all(&request).unwrap();
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        for waiting in std::iter::once(&request).chain(&others) {
+            let mut stream = server.connect();
+            stream.write_all(waiting).unwrap();
+            assert_turned_away(&server, &stream, 29_000);
+        }
+        let_go.store(1, Ordering::SeqCst);
+        assert_answered(&mut first);
+        let mut next = server.connect();
+        next.write_all(&request).unwrap();
+        assert_answered(&mut next);
+        server.end().unwrap();
+    }
+}
+
+#[test]
+fn who_waits_as_long_as_is_asked_for_is_not_turned_away() {
+    let (app, told, let_go) = stuck();
+    let server = Timed::start(Protocol::Http, app, |settings| {
+        (settings.workers, settings.worker_wait) = (1, Duration::ZERO);
+    });
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.write_all(HTTP_GET).unwrap();
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    second.write_all(HTTP_GET).unwrap();
+    wait_until_read(&second);
+    server.pass(1_000_000);
+    let_go.store(1, Ordering::SeqCst);
+    assert_answered(&mut first);
+    assert_answered(&mut second);
+    server.end().unwrap();
+}
+
+/// The one who answers keeps time for all: it may not wait for an answer that shares the connection, and is not read.
+#[test]
+fn a_request_is_turned_away_beside_an_answer_that_nobody_reads() {
+    let (app, told, let_go) = stuck();
+    let server = Timed::start(Protocol::FastCgi, app, |settings| {
+        (settings.workers, settings.write_timeout) = (1, Duration::ZERO);
+    });
+    let mut wire = Vec::new();
+    encode::begin_request(&mut wire, 7, Role::RESPONDER, true);
+    encode::params(&mut wire, 7, [(&b"PATH_INFO"[..], &b"/large"[..])]).unwrap();
+    encode::stream_end(&mut wire, RecordStream::Stdin, 7);
+    let mut shared = server.connect();
+    shared.write_all(&wire).unwrap();
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    shared.write_all(&whole()).unwrap();
+    wait_until_read(&shared);
+    let mut alone = server.connect();
+    alone.write_all(&whole()).unwrap();
+    assert_turned_away(&server, &alone, 29_000);
+    // It has left what it had to say for whoever writes.
+    let mut seen = Vec::new();
+    let mut block = [0; 64 * 1024];
+    while !seen.windows(11).any(|part| part == b"Status: 503") {
+        let count = shared.read(&mut block).unwrap();
+        assert!(count > 0, "the connection was closed");
+        seen.extend_from_slice(&block[..count]);
+    }
+    let_go.store(1, Ordering::SeqCst);
+    drop(shared);
+    server.end().unwrap();
+}

@@ -39,7 +39,8 @@ pub fn make_server(host: &str, port: u16, app: impl Application + 'static) -> io
 }
 
 impl<H: WsgiRequestHandler> WsgiServer<H> {
-    /// Binds a server, without an application yet.
+    /// Binds a server, without an application yet. No host is every IPv4 address of this machine, as in wsgiref;
+    /// SERVER_NAME is `localhost` then.
     ///
     /// # Errors
     /// The host is no address or known name, or the port is taken.
@@ -47,12 +48,13 @@ impl<H: WsgiRequestHandler> WsgiServer<H> {
         let cannot = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {error}"))
         };
-        let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(cannot)?.collect();
+        let (place, name) = if host.is_empty() { ("0.0.0.0", "localhost") } else { (host, host) };
+        let addresses: Vec<SocketAddr> = (place, port).to_socket_addrs().map_err(cannot)?.collect();
         let listener = TcpListener::bind(addresses.as_slice()).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let port = address.port().to_string();
         let base_environ = Vars::from([
-            ("SERVER_NAME", host),
+            ("SERVER_NAME", name),
             ("GATEWAY_INTERFACE", "CGI/1.1"),
             ("SERVER_PORT", &port),
             ("REMOTE_HOST", ""),

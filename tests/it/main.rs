@@ -22,6 +22,7 @@ mod ladder;
 mod models;
 #[cfg(unix)]
 mod multiplex;
+mod names;
 mod oracle;
 #[cfg(target_os = "linux")]
 mod programs;

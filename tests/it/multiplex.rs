@@ -525,3 +525,29 @@ fn an_abort_is_one_requests_own() {
         assert_eq!((read, aborted), (Ok(100_000), false), "{}", path.escape_ascii());
     }
 }
+
+/// The application's next write met the abort while another thread was about to send the END_REQUEST for it: each left
+/// that to the other.
+#[test]
+fn the_end_of_an_aborted_request_was_sent_by_nobody() {
+    let begun = Arc::new(Barrier::new(2));
+    let has_begun = Arc::clone(&begun);
+    let application = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+        begun.wait();
+        while !environ.is_aborted() {
+            std::hint::spin_loop();
+        }
+        respond.start("200 OK", PLAIN)?.send("to nobody")
+    };
+    let server = Running::start(Protocol::FastCgi, app(application));
+    let mut peer = server.connect();
+    for _ in 0..1000 {
+        peer.write_all(&get(1, "/")).unwrap();
+        has_begun.wait();
+        let mut wire = Vec::new();
+        encode::abort_request(&mut wire, 1);
+        peer.write_all(&wire).unwrap();
+        let [answer] = &read_answers(&mut peer, 1)[..] else { panic!("one answer") };
+        assert_eq!((answer.text(), answer.status), (String::new(), COMPLETE));
+    }
+}

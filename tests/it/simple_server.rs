@@ -190,3 +190,21 @@ fn a_server_without_an_application_or_an_address_says_so() {
     let taken = WsgiServer::bind("127.0.0.1", server.server_port(), RequestHandler).unwrap_err().to_string();
     assert!(taken.starts_with(&format!("cannot listen on 127.0.0.1:{}: ", server.server_port())), "{taken}");
 }
+
+/// As every example of wsgiref's documentation begins.
+#[test]
+fn no_host_is_every_address_of_this_machine() {
+    let server = make_server("", 0, demo_app).unwrap();
+    assert!(server.server_address().ip().is_unspecified());
+    assert_eq!(server.base_environ().get("SERVER_NAME"), Some(&b"localhost"[..]));
+    let port = server.server_port();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    server.handle_request().unwrap();
+    assert!(client.join().unwrap().starts_with("HTTP/1.0 200 OK\r\n"));
+}

@@ -183,6 +183,43 @@ fn the_scgi_server_is_clean() {
     assert_eq!(found.take(), [""; 0]);
 }
 
+/// Bodies with a length and in chunks, in both versions; and requests that follow each other.
+#[cfg(unix)]
+#[test]
+fn the_http_server_is_clean() {
+    use crate::wire::Running;
+
+    let (app, found) = watched();
+    let server = Running::start(gatewright::server::Protocol::Http, app);
+    for version in ["1.1", "1.0"] {
+        each_request(|params, body| {
+            let value =
+                |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
+            let (method, path) = (value("REQUEST_METHOD"), value("PATH_INFO"));
+            let mut wire =
+                format!("{method} {path}?q HTTP/{version}\r\nHost: h\r\nConnection: close\r\n").into_bytes();
+            match (body.len(), version) {
+                (0, _) => wire.extend_from_slice(b"\r\n"),
+                (length, "1.0") => {
+                    wire.extend_from_slice(format!("Content-Length: {length}\r\n\r\n").as_bytes())
+                }
+                (length, _) => {
+                    wire.extend_from_slice(
+                        format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n").as_bytes(),
+                    );
+                }
+            }
+            wire.extend_from_slice(body);
+            if version == "1.1" && !body.is_empty() {
+                wire.extend_from_slice(b"\r\n0\r\n\r\n");
+            }
+            String::from_utf8(server.exchange(&wire)).unwrap()
+        });
+    }
+    drop(server);
+    assert_eq!(found.take(), [""; 0]);
+}
+
 #[cfg(unix)]
 #[test]
 fn large_bodies_that_stream_both_ways_are_clean() {

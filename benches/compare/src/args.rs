@@ -24,6 +24,8 @@ benches/run --render FILE        write table and picture of an earlier run's JSO
 pub enum Args {
     Help,
     List,
+    /// Who takes part, for `benches/run`.
+    Needs(Box<Run>),
     Render(PathBuf),
     Run(Box<Run>),
 }
@@ -46,8 +48,12 @@ const QUICK: &[&str] = &[
     "fcgi-kept-8-10m",
     "fcgi-kept-8-post1m",
     "scgi-new-64-hello",
+    "http-kept-64-hello",
     "nginx-http-kept-64-hello",
     "nginx-fcgi-kept-64-hello",
+    "fcgi-new-16-program",
+    "http-kept-8-file100k",
+    "cgi-spawn",
 ];
 
 /// Understands the arguments.
@@ -55,7 +61,7 @@ const QUICK: &[&str] = &[
 /// # Errors
 /// What is wrong with them.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args> {
-    let (mut quick, mut save, mut profiles) = (false, false, None);
+    let (mut quick, mut save, mut profiles, mut needs) = (false, false, None, false);
     let (mut only, mut wanted, mut rounds, mut window) = (None, None, None, None);
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -64,6 +70,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args
             "--help" | "-h" => return Ok(Args::Help),
             "--list" => return Ok(Args::List),
             "--render" => return Ok(Args::Render(value()?.into())),
+            "--needs" => needs = true,
             "--quick" => quick = true,
             "--save" => save = true,
             "--only" => only = Some(value()?),
@@ -77,7 +84,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args
     let everything = !quick && only.is_none() && wanted.is_none();
     let names = wanted.map(|names| names.split(',').map(str::to_owned).collect::<Vec<_>>());
     let names = names.or_else(|| quick.then(|| QUICK.iter().map(|name| (*name).to_owned()).collect()));
-    Ok(Args::Run(Box::new(Run {
+    let run = Box::new(Run {
         peers: peers(only.as_deref())?,
         cases: pick(names)?,
         rounds: rounds.unwrap_or(if quick { 2 } else { 5 }),
@@ -85,7 +92,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args
         save: save || everything,
         everything,
         profiles,
-    })))
+    });
+    Ok(if needs { Args::Needs(run) } else { Args::Run(run) })
 }
 
 fn number(flag: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> anyhow::Result<usize> {

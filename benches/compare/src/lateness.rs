@@ -1,7 +1,6 @@
 //! How late `--head-timeout` ends connections whose head does not come.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -10,14 +9,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::cases::Case;
-use crate::connect;
+use crate::connect::{self, Address};
 use crate::histogram::Histogram;
 use crate::measure::{Setup, Stage};
-use crate::peers::{OURS, Peer};
+use crate::peers::Peer;
 use crate::results::Sample;
 use crate::signals;
 
-/// The flag that a peer must know.
+/// Ours has it.
 const FLAG: &str = "--head-timeout";
 
 /// Its value, and the time between two connections, so that no two deadlines are the same.
@@ -27,16 +26,6 @@ const APART: Duration = Duration::from_millis(5);
 /// After this a connection counts as never closed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whether the peer has the flag. Only ours is asked: another would take `--help` for a path, and serve.
-pub fn applies(setup: &Setup, case: &Case, peer: &Peer) -> bool {
-    if peer.name != OURS {
-        return false;
-    }
-    let mut command = peer.command(&setup.folders, case.front, &setup.temporary.join("none.sock"));
-    let help = command.arg("--help").stdin(std::process::Stdio::null()).output();
-    help.is_ok_and(|help| help.status.success() && String::from_utf8_lossy(&help.stdout).contains(FLAG))
-}
-
 /// `more` has the lateness in milliseconds.
 ///
 /// # Errors
@@ -45,9 +34,9 @@ pub fn measure(setup: &Setup, case: &Case, peer: &Peer) -> anyhow::Result<Sample
     let value = format!("{}s", TIMEOUT.as_secs());
     let stage = Stage::set_with(setup, case, peer, &[FLAG, &value])?;
     stage.try_once(case)?;
-    let mut request = stage.protocol.request(case.ask, true);
+    let mut request = stage.protocol.request(case.ask, true, None);
     request.truncate(request.len() / 2);
-    let late = watch(&stage.socket, &request, case.connections)?;
+    let late = watch(&stage.address, &request, case.connections)?;
     Ok(Sample { served: case.connections, ..Sample::default() }.with([
         ("late_p50_ms", late.quantile(0.5) / 1e3),
         ("late_p99_ms", late.quantile(0.99) / 1e3),
@@ -55,7 +44,7 @@ pub fn measure(setup: &Setup, case: &Case, peer: &Peer) -> anyhow::Result<Sample
     ]))
 }
 
-fn watch(socket: &Path, half: &[u8], count: usize) -> anyhow::Result<Histogram> {
+fn watch(address: &Address, half: &[u8], count: usize) -> anyhow::Result<Histogram> {
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut conns: Vec<Option<(OwnedFd, Instant)>> = Vec::new();
     let mut late = Histogram::default();
@@ -70,7 +59,7 @@ fn watch(socket: &Path, half: &[u8], count: usize) -> anyhow::Result<Histogram> 
             bail!("{} of {count} connections are still open {PATIENCE:?} after their time", count - closed);
         }
         if conns.len() < count {
-            let conn = connect::to(socket).context("connect")?;
+            let conn = connect::to(address).context("connect")?;
             send(conn.as_raw_fd(), half, MsgFlags::MSG_NOSIGNAL).context("send")?;
             set.add(&conn, EpollEvent::new(EpollFlags::EPOLLIN, conns.len() as u64))?;
             conns.push(Some((conn, Instant::now())));

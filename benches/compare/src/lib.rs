@@ -2,7 +2,8 @@
 
 mod args;
 pub mod cases;
-mod connect;
+pub mod connect;
+mod group;
 pub mod histogram;
 mod idle;
 mod lateness;
@@ -15,9 +16,11 @@ mod peers;
 mod picture;
 mod process;
 pub mod protocol;
+mod readme;
 mod report;
 mod results;
 mod signals;
+mod spawn;
 mod targets;
 
 use std::fs;
@@ -29,7 +32,7 @@ use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use args::{Args, Run};
-use cases::{Case, Measure};
+use cases::{App, Case, Measure, Via};
 use measure::Setup;
 use peers::{FLOOR, Folders, OURS, PEERS, Peer};
 use results::{Results, Sample};
@@ -49,10 +52,11 @@ fn run() -> anyhow::Result<()> {
     match args::parse(std::env::args().skip(1))? {
         Args::Help => println!("{}", args::USAGE),
         Args::List => list(),
+        Args::Needs(run) => needs(&run),
         Args::Render(file) => {
             let results: Results =
                 serde_json::from_slice(&fs::read(&file).with_context(|| file.display().to_string())?)?;
-            report::write(&results, &benches().join("results"))?;
+            publish(&results, &benches())?;
         }
         Args::Run(run) => compare(*run)?,
     }
@@ -63,10 +67,36 @@ fn list() {
     println!("cases:");
     cases::all().iter().for_each(|case| println!("  {}", case.name));
     println!("peers:");
-    for Peer { name, about, fronts, .. } in PEERS {
-        let fronts: Vec<String> = fronts.iter().map(ToString::to_string).collect();
-        println!("  {name:14} {about} ({})", fronts.join(", "));
+    for Peer { name, about, serves, .. } in PEERS {
+        let serves: Vec<String> = serves
+            .iter()
+            .map(|(app, fronts)| {
+                let fronts: Vec<String> = fronts.iter().map(ToString::to_string).collect();
+                format!("{}{}", app.prefix(), fronts.join(", "))
+            })
+            .collect();
+        println!("  {name:14} {about} ({})", serves.join("; "));
     }
+}
+
+/// A line for each peer that takes part and each way in which it does, for `run`, which installs and builds them.
+fn needs(run: &Run) {
+    let mut lines: Vec<String> = Vec::new();
+    for (case, peer) in run.cases.iter().flat_map(|case| run.peers.iter().map(move |peer| (case, peer))) {
+        if takes_part(case, peer) {
+            lines.push(format!("{} {}{}", peer.name, case.app.prefix(), case.front));
+            lines.extend((case.via == Via::Nginx).then(|| "nginx between".to_owned()));
+        }
+    }
+    lines.sort();
+    lines.dedup();
+    lines.extend(run.everything.then(|| "everything".to_owned()));
+    println!("{}", lines.join("\n"));
+}
+
+fn takes_part(case: &Case, peer: &Peer) -> bool {
+    // Who else has such a time-out has no flag for it.
+    peer.takes_part(case.app, case.front) && (case.measure != Measure::Lateness || peer.name == OURS)
 }
 
 /// The folder that this program was built in.
@@ -82,12 +112,14 @@ fn compare(run: Run) -> anyhow::Result<()> {
     let benches = benches();
     let built = std::env::current_exe()?.parent().context("no folder")?.to_owned();
     let setup = Setup {
-        folders: Folders { built, benches: benches.clone() },
+        folders: Folders { built, benches: benches.clone(), served: temporary.0.join("www") },
         temporary: temporary.0.join("s"),
         window: run.window,
         profiles: run.profiles.clone(),
     };
     fs::create_dir(&setup.temporary)?;
+    let serves = |app| run.cases.iter().any(|case| case.app == app);
+    setup.folders.fill(serves(App::Programs), serves(App::Files))?;
     let mut results =
         Results { rounds: run.rounds, window_ms: run.window.as_millis() as u64, ..Results::default() };
     results.machine = machine::describe(&benches);
@@ -98,9 +130,13 @@ fn compare(run: Run) -> anyhow::Result<()> {
     results.machine.load_average[1] = machine::load_average();
     // Whoever reads this may have had enough.
     let _ = writeln!(io::stdout(), "{}", report::tables(&results));
-    let folder = if run.save { benches.join("results") } else { benches.join("target/last") };
-    report::write(&results, &folder)?;
-    eprintln!("written to {}", folder.display());
+    if run.save {
+        publish(&results, &benches)?;
+    } else {
+        let folder = benches.join("target/last");
+        report::write(&results, &folder)?;
+        eprintln!("written to {}", folder.display());
+    }
     // A wrong answer of another's is a result; its own table tells.
     let strict = |sample: &Sample| [FLOOR, OURS].contains(&sample.peer.as_str());
     let wrong = |sample: &&Sample| sample.failed.is_some() || (strict(sample) && !sample.errors.is_empty());
@@ -108,6 +144,15 @@ fn compare(run: Run) -> anyhow::Result<()> {
         0 => Ok(()),
         count => bail!("measurements that failed or met wrong answers: {count}; see the notes in the tables"),
     }
+}
+
+/// Writes `results/`, and the project's README what is in it about speed.
+fn publish(results: &Results, benches: &Path) -> anyhow::Result<()> {
+    let (folder, readme) = (benches.join("results"), benches.join("../README.md"));
+    report::write(results, &folder)?;
+    readme::write(results, &readme)?;
+    eprintln!("written to {} and {}", folder.display(), readme.display());
+    Ok(())
 }
 
 /// What the count of allocations says; a limit that is not kept is in its words.
@@ -118,19 +163,6 @@ fn allocations(built: &Path) -> anyhow::Result<String> {
 }
 
 fn rounds(setup: &Setup, run: &Run, results: &mut Results) -> anyhow::Result<()> {
-    let lateness: Vec<&str> = match run.cases.iter().find(|case| case.measure == Measure::Lateness) {
-        None => Vec::new(),
-        Some(case) => run
-            .peers
-            .iter()
-            .filter(|peer| lateness::applies(setup, case, peer))
-            .map(|peer| peer.name)
-            .collect(),
-    };
-    let takes_part = |case: &Case, peer: &Peer| {
-        peer.fronts.contains(&case.front)
-            && (case.measure != Measure::Lateness || lateness.contains(&peer.name))
-    };
     let pairs: usize =
         run.cases.iter().map(|case| run.peers.iter().filter(|peer| takes_part(case, peer)).count()).sum();
     if pairs == 0 {

@@ -11,16 +11,18 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::connect;
+use crate::connect::{self, Address};
 use crate::histogram::Histogram;
 use crate::protocol::{Answer, Ask, Protocol};
 use crate::signals;
 
 /// What is asked, where, and how often at once.
 pub struct Plan<'p> {
-    pub socket: &'p Path,
+    pub address: &'p Address,
     pub protocol: &'p dyn Protocol,
     pub ask: &'p Ask,
+    /// The folder of what is asked for, where the peer serves one.
+    pub root: Option<&'p Path>,
     pub connections: usize,
     /// Many requests for a connection; else each has its own.
     pub keep: bool,
@@ -33,6 +35,8 @@ pub struct Plan<'p> {
 pub struct Seen {
     pub answers: u64,
     pub latency: Histogram,
+    /// Until the first byte of an answer.
+    pub first: Histogram,
     /// Wrong or missing answers, by what was wrong.
     pub errors: BTreeMap<String, u64>,
     /// Kept connections that the server closed between two requests.
@@ -93,7 +97,7 @@ impl<'p> Load<'p> {
             answers: 0,
         });
         let mut load = Self {
-            request: plan.protocol.request(plan.ask, plan.keep),
+            request: plan.protocol.request(plan.ask, plan.keep, plan.root),
             set: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             conns: conns.collect(),
             refused: Vec::new(),
@@ -177,7 +181,7 @@ impl<'p> Load<'p> {
         (conn.got, conn.whole) = (false, false);
         conn.answer.reset();
         conn.socket = None;
-        match connect::to(self.plan.socket) {
+        match connect::to(self.plan.address) {
             Ok(socket) => {
                 if let Err(error) = self.set.add(&socket, interest(at, conn.generation, false)) {
                     return self.fail(at, &format!("epoll: {error}"));
@@ -215,7 +219,8 @@ impl<'p> Load<'p> {
             match send(socket.as_raw_fd(), &self.request[conn.sent..], MsgFlags::MSG_NOSIGNAL) {
                 Ok(sent) => conn.sent += sent,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
+                // By TCP, ENOTCONN: not connected yet.
+                Err(Errno::EAGAIN | Errno::ENOTCONN) => break,
                 // The server has closed; what it sent before is still there to read.
                 Err(_) => conn.sent = self.request.len(),
             }
@@ -243,6 +248,9 @@ impl<'p> Load<'p> {
             };
             if conn.whole || (self.plan.once && conn.used > 0) {
                 return self.fail(at, "bytes follow the answer");
+            }
+            if !conn.got {
+                self.seen.first.add(conn.began.elapsed());
             }
             conn.got = true;
             match conn.answer.feed(&self.buffer[..got], self.plan.ask) {

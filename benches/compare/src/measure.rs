@@ -11,14 +11,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-use crate::cases::{Case, Measure, Via};
+use crate::cases::{App, Case, Measure, Via};
+use crate::connect::Address;
+use crate::group::Group;
 use crate::load::{Load, Plan};
 use crate::meter::Meter;
-use crate::peers::{Folders, Peer};
+use crate::peers::{Folders, Listens, Peer, Site};
 use crate::process::{Place, Server, last_words};
 use crate::protocol::{Http, Protocol};
 use crate::results::Sample;
-use crate::{idle, lateness, nginx};
+use crate::{idle, lateness, nginx, spawn};
 
 /// How all cases are measured.
 pub struct Setup {
@@ -30,8 +32,28 @@ pub struct Setup {
     pub profiles: Option<PathBuf>,
 }
 
+impl Setup {
+    /// The peer's program for that case, in an empty temporary folder.
+    ///
+    /// # Errors
+    /// The folder, or a configuration in it, cannot be written.
+    pub fn command(&self, case: &Case, peer: &Peer) -> anyhow::Result<Command> {
+        self.command_at(case, peer, &Address::Unix(self.temporary.join("peer.sock")))
+    }
+
+    fn command_at(&self, case: &Case, peer: &Peer, address: &Address) -> anyhow::Result<Command> {
+        let folder = &self.temporary;
+        fs::remove_dir_all(folder).and_then(|()| fs::create_dir(folder)).context("the temporary folder")?;
+        let (front, app) = (case.front, case.app);
+        peer.command(&Site { folders: &self.folders, front, app, address, temporary: folder })
+    }
+}
+
 /// Before the window, for caches, threads and the branch predictor.
-const WARM_UP: Duration = Duration::from_millis(150);
+pub const WARM_UP: Duration = Duration::from_millis(150);
+
+/// Time for large answers.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For the count of system calls, which slows the server a little.
 const COUNTING: Duration = Duration::from_millis(150);
@@ -41,10 +63,12 @@ pub struct Stage {
     pub peer: Server,
     pub nginx: Option<Server>,
     /// Where the load goes.
-    pub socket: PathBuf,
+    pub address: Address,
     pub protocol: &'static dyn Protocol,
     pub keep: bool,
     log: PathBuf,
+    /// The folder of what it serves.
+    root: Option<PathBuf>,
 }
 
 impl Stage {
@@ -62,24 +86,34 @@ impl Stage {
     /// A server does not start.
     pub fn set_with(setup: &Setup, case: &Case, peer: &Peer, more: &[&str]) -> anyhow::Result<Self> {
         let folder = &setup.temporary;
-        fs::remove_dir_all(folder).and_then(|()| fs::create_dir(folder)).context("the temporary folder")?;
-        let (socket, log) = (folder.join("peer.sock"), folder.join("peer.log"));
-        let mut command = peer.command(&setup.folders, case.front, &socket);
+        let address = match peer.listens {
+            Listens::Port => Address::free_port()?,
+            Listens::Path | Listens::Inherited => Address::Unix(folder.join("peer.sock")),
+        };
+        let mut command = setup.command_at(case, peer, &address)?;
         command.args(more);
-        let place = Place { socket: &socket, log: &log, inherits: peer.inherits };
-        let server = Server::start(command, &place)?;
+        let log = folder.join("peer.log");
+        let (group, root) = match case.app {
+            // The time of programs is a part of it, whoever waits for them.
+            App::Programs => (Group::new(), Some(setup.folders.programs())),
+            App::Files => (None, Some(setup.folders.files())),
+            App::Own => (None, None),
+        };
+        let place =
+            Place { address: &address, log: &log, inherits: peer.listens == Listens::Inherited, group };
         let mut stage = Self {
-            peer: server,
+            peer: Server::start(command, place)?,
             nginx: None,
-            socket: socket.clone(),
+            address: address.clone(),
             protocol: case.front.protocol(),
             keep: case.keep,
             log,
+            root,
         };
         if case.via == Via::Nginx {
-            let (server, socket) = nginx::start(folder, &socket, case.front, case.keep)?;
+            let (server, socket) = nginx::start(folder, &address, case.front, case.keep)?;
             stage.nginx = Some(server);
-            stage.socket = socket;
+            stage.address = Address::Unix(socket);
             stage.protocol = &Http;
             stage.keep = true;
         }
@@ -88,9 +122,10 @@ impl Stage {
 
     pub fn plan<'p>(&'p self, case: &Case) -> Plan<'p> {
         Plan {
-            socket: &self.socket,
+            address: &self.address,
             protocol: self.protocol,
             ask: case.ask,
+            root: self.root.as_deref(),
             connections: case.connections,
             keep: self.keep,
             once: false,
@@ -119,7 +154,8 @@ impl Stage {
 /// A server does not start, or answers nothing right.
 pub fn measure(setup: &Setup, case: &Case, peer: &Peer, count_calls: bool) -> anyhow::Result<Sample> {
     match case.measure {
-        Measure::Load => load(setup, case, peer, count_calls),
+        Measure::Load | Measure::Answers(_) => load(setup, case, peer, count_calls),
+        Measure::Spawn => spawn::measure(setup, case, peer),
         Measure::Idle => idle::measure(setup, case, peer),
         Measure::Lateness => lateness::measure(setup, case, peer),
     }
@@ -129,23 +165,32 @@ fn load(setup: &Setup, case: &Case, peer: &Peer, count_calls: bool) -> anyhow::R
     let stage = Stage::set(setup, case, peer)?;
     stage.try_once(case)?;
     let mut load = Load::new(stage.plan(case))?;
-    load.run(WARM_UP, |_| false)?;
-    let profile = Profile::start(setup, case, peer, &stage)?;
-    let mut sample = window(&mut load, setup.window, &stage)?;
-    // On a machine that is busy otherwise a short window may pass without an answer; a server that stalls gives none in
-    // many.
-    for _ in 0..50 {
-        if sample.answers > 0 {
-            break;
-        }
+    let mut sample;
+    let profile;
+    if let Measure::Answers(count) = case.measure {
+        // From the end of one answer to that of another, so that each counts whole.
+        load.run(PATIENCE, |load| load.seen().answers > 0)?;
+        profile = Profile::start(setup, case, peer, &stage)?;
+        sample = window_until(&mut load, PATIENCE, &stage, |load| load.seen().answers >= count)?;
+    } else {
+        load.run(WARM_UP, |_| false)?;
+        profile = Profile::start(setup, case, peer, &stage)?;
         sample = window(&mut load, setup.window, &stage)?;
+        // On a machine that is busy otherwise a short window may pass without an answer; a server that stalls gives none
+        // in many.
+        for _ in 0..50 {
+            if sample.answers > 0 {
+                break;
+            }
+            sample = window(&mut load, setup.window, &stage)?;
+        }
     }
     profile.end()?;
     if sample.answers == 0 {
         bail!("stalled: no answer for {:.0} ms; its log: {}", sample.waiting_ms, last_words(&stage.log));
     }
-    if count_calls {
-        sample.calls = calls(&mut load, stage.peer.meter())?;
+    if count_calls && case.measure == Measure::Load {
+        sample.calls = calls(&mut load, &stage.peer.meter())?;
     }
     sample.peak_mib = mib(stage.peer.meter().memory().peak_kib);
     Ok(sample)
@@ -153,14 +198,23 @@ fn load(setup: &Setup, case: &Case, peer: &Peer, count_calls: bool) -> anyhow::R
 
 /// What is seen within a window of time.
 pub fn window(load: &mut Load<'_>, time: Duration, stage: &Stage) -> anyhow::Result<Sample> {
+    window_until(load, time, stage, |_| false)
+}
+
+fn window_until(
+    load: &mut Load<'_>,
+    time: Duration,
+    stage: &Stage,
+    enough: impl Fn(&Load<'_>) -> bool,
+) -> anyhow::Result<Sample> {
     load.forget();
-    let meters = [Some(&stage.peer), stage.nginx.as_ref()].map(|server| server.map(Server::meter));
-    let cpu = |meter: Option<Meter>| meter.map(Meter::cpu).transpose();
-    let before = (cpu(meters[0])?, cpu(meters[1])?, own_cpu()?);
+    let [peer, nginx] = [Some(&stage.peer), stage.nginx.as_ref()].map(|server| server.map(Server::meter));
+    let cpu = |meter: &Option<Meter>| meter.as_ref().map(Meter::cpu).transpose();
+    let before = (cpu(&peer)?, cpu(&nginx)?, own_cpu()?);
     let start = Instant::now();
-    load.run(time, |_| false)?;
+    load.run(time, enough)?;
     let seconds = start.elapsed().as_secs_f64();
-    let after = (cpu(meters[0])?, cpu(meters[1])?, own_cpu()?);
+    let after = (cpu(&peer)?, cpu(&nginx)?, own_cpu()?);
     let seen = load.seen();
     let each = |before: Duration, after: Duration| {
         let used = after.saturating_sub(before).as_secs_f64() * 1e6;
@@ -173,6 +227,7 @@ pub fn window(load: &mut Load<'_>, time: Duration, stage: &Stage) -> anyhow::Res
         cpu_us: each_of(before.0, after.0),
         nginx_cpu_us: each_of(before.1, after.1),
         generator_cpu_us: each(before.2, after.2),
+        first_us: seen.first.quantile(0.5),
         p50_us: seen.latency.quantile(0.5),
         p99_us: seen.latency.quantile(0.99),
         waiting_ms: load.longest_wait().as_secs_f64() * 1e3,
@@ -188,7 +243,7 @@ fn own_cpu() -> anyhow::Result<Duration> {
 }
 
 /// System calls per answer; none where the kernel does not count for us.
-fn calls(load: &mut Load<'_>, meter: Meter) -> anyhow::Result<Option<f64>> {
+fn calls(load: &mut Load<'_>, meter: &Meter) -> anyhow::Result<Option<f64>> {
     let Ok(counters) = meter.count_calls() else { return Ok(None) };
     load.forget();
     let before = counters.total()?;

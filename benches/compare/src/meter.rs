@@ -3,15 +3,22 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::FromRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::time::ClockId;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use crate::group::Group;
+
 /// A process and its descendants.
-#[derive(Clone, Copy)]
-pub struct Meter(pub Pid);
+#[derive(Clone)]
+pub struct Meter {
+    pub process: Pid,
+    /// The group that they were started in, which then tells their time: no child is missing there.
+    pub group: Option<Rc<Group>>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
@@ -24,7 +31,10 @@ pub struct Memory {
 
 impl Meter {
     /// CPU time so far, to the nanosecond; that of children which have ended as precise as the system tells it.
-    pub fn cpu(self) -> anyhow::Result<Duration> {
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        if let Some(group) = &self.group {
+            return group.cpu();
+        }
         let tick = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
         let mut sum = Duration::ZERO;
         for pid in self.processes() {
@@ -37,7 +47,7 @@ impl Meter {
         Ok(sum)
     }
 
-    pub fn memory(self) -> Memory {
+    pub fn memory(&self) -> Memory {
         let mut sum = Memory::default();
         for pid in self.processes() {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -50,14 +60,14 @@ impl Meter {
     }
 
     /// The process and all its descendants that live.
-    pub fn processes(self) -> Vec<Pid> {
+    pub fn processes(&self) -> Vec<Pid> {
         let mut parents = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let pid = Pid::from_raw(pid);
             parents.extend(stat(pid).map(|stat| (pid, stat.parent)));
         }
-        let mut found = vec![self.0];
+        let mut found = vec![self.process];
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
             found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
@@ -70,7 +80,7 @@ impl Meter {
     ///
     /// # Errors
     /// The kernel does not let us.
-    pub fn count_calls(self) -> anyhow::Result<Calls> {
+    pub fn count_calls(&self) -> anyhow::Result<Calls> {
         let tracing = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
         let id = tracing
             .iter()

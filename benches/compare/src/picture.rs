@@ -37,6 +37,18 @@ const PANELS: &[Panel] = &[
         figure: |sample| Some(sample.cpu_us? + sample.nginx_cpu_us?),
         unit: "CPU µs per request of server and nginx, less is better",
     },
+    Panel {
+        case: "http-kept-64-hello",
+        title: "HTTP, 64 kept connections",
+        figure: |sample| sample.cpu_us,
+        unit: "server CPU µs per request, less is better",
+    },
+    Panel {
+        case: "fcgi-new-16-program",
+        title: "Running CGI programs, 16 at once",
+        figure: |sample| sample.cpu_us,
+        unit: "CPU µs per program, its own included, less is better",
+    },
 ];
 
 const WIDTH: usize = 920;
@@ -88,15 +100,22 @@ pub fn draw(results: &Results) -> Option<String> {
 struct Bar {
     peer: &'static str,
     value: f64,
-    /// Connections that were served, where not all were.
-    served: Option<usize>,
+    /// Connections that were served, of how many, where not all were.
+    served: Option<(usize, usize)>,
 }
 
 fn bars(results: &Results, panel: &Panel) -> Vec<Bar> {
     let bar = |peer: &'static str| {
         let value = results.median(panel.case, peer, panel.figure)?.median;
         let own = results.samples.iter().filter(|sample| sample.case == panel.case && sample.peer == peer);
-        let served = own.map(|sample| sample.served).min().filter(|served| *served < 64);
+        let all = results
+            .samples
+            .iter()
+            .filter(|sample| sample.case == panel.case)
+            .map(|sample| sample.served)
+            .max()?;
+        let served =
+            own.map(|sample| sample.served).min().filter(|served| *served < all).map(|served| (served, all));
         Some(Bar { peer, value, served })
     };
     PEERS.iter().filter_map(|peer| bar(peer.name)).collect()
@@ -116,7 +135,8 @@ fn draw_panel(out: &mut String, panel: &Panel, bars: &[Bar], left: usize, top: u
             FLOOR => ("floor", "(floor)", ""),
             name => ("peer", name, ""),
         };
-        let served = bar.served.map(|served| format!(" — {served} of 64 served")).unwrap_or_default();
+        let served =
+            bar.served.map(|(served, all)| format!(" — {served} of {all} served")).unwrap_or_default();
         let digits = if bar.value < 10.0 { 1 } else { 0 };
         let _ = writeln!(
             out,

@@ -8,6 +8,8 @@ mod http;
 mod page;
 mod scgi;
 
+use std::path::Path;
+
 pub use fcgi::Fcgi;
 pub use http::Http;
 pub use scgi::Scgi;
@@ -29,8 +31,9 @@ pub struct Ask {
 
 /// Requests in one protocol.
 pub trait Protocol {
-    /// The whole request. `keep` asks for the connection to be kept.
-    fn request(&self, ask: &Ask, keep: bool) -> Vec<u8>;
+    /// The whole request. `keep` asks for the connection to be kept; `root` is the folder of what is asked for, where the
+    /// peer serves one.
+    fn request(&self, ask: &Ask, keep: bool, root: Option<&Path>) -> Vec<u8>;
 
     /// A parser for a connection's answers.
     fn answer(&self) -> Box<dyn Answer>;
@@ -54,8 +57,8 @@ pub trait Answer {
     fn reset(&mut self);
 }
 
-/// What nginx sends with its stock parameters and a browser's usual headers.
-fn parameters(ask: &Ask) -> Vec<(&'static str, String)> {
+/// What nginx sends with its stock parameters and a browser's usual headers; for what lies in a folder with its place.
+pub fn parameters(ask: &Ask, root: Option<&Path>) -> Vec<(&'static str, String)> {
     let post = ask.upload > 0;
     let length = if post { ask.upload.to_string() } else { String::new() };
     let mut pairs = vec![("CONTENT_LENGTH", length), ("REQUEST_URI", ask.path.to_owned())];
@@ -64,7 +67,6 @@ fn parameters(ask: &Ask) -> Vec<(&'static str, String)> {
         ("QUERY_STRING", ""),
         ("REQUEST_METHOD", if post { "POST" } else { "GET" }),
         ("CONTENT_TYPE", if post { "application/octet-stream" } else { "" }),
-        ("DOCUMENT_ROOT", "/usr/share/nginx/html"),
         ("SERVER_PROTOCOL", "HTTP/1.1"),
         ("REQUEST_SCHEME", "http"),
         ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -83,6 +85,11 @@ fn parameters(ask: &Ask) -> Vec<(&'static str, String)> {
         ("HTTP_ACCEPT_ENCODING", "gzip, deflate"),
         ("HTTP_CACHE_CONTROL", "no-cache"),
     ];
+    let folder = root.unwrap_or(Path::new("/usr/share/nginx/html")).display();
+    pairs.push(("DOCUMENT_ROOT", folder.to_string()));
+    if root.is_some() {
+        pairs.push(("SCRIPT_FILENAME", format!("{folder}{}", ask.path)));
+    }
     pairs.extend(fixed.map(|(name, value)| (name, value.to_owned())));
     pairs
 }

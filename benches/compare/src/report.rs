@@ -98,71 +98,174 @@ fn goals(out: &mut String, results: &Results) {
 }
 
 /// A column of a summary.
-struct Column {
-    head: &'static str,
-    case: &'static str,
-    figure: fn(&Sample) -> Option<f64>,
-    digits: usize,
+pub struct Column {
+    pub head: &'static str,
+    pub case: &'static str,
+    pub figure: Figure,
+    pub digits: usize,
 }
 
-fn cpu(sample: &Sample) -> Option<f64> {
-    sample.cpu_us
+/// What a column shows of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    Cpu,
+    CpuMs,
+    /// With nginx's.
+    CpuOfBoth,
+    Rate,
+    /// Of the cases with bodies of 100 MiB.
+    MibPerSecond,
+    FirstByte,
+    Median,
+    P99,
+    Served,
+    Calls,
+    Peak,
+}
+use Figure::{Calls, Cpu, CpuMs, CpuOfBoth, FirstByte, Median, MibPerSecond, P99, Peak, Rate, Served};
+
+impl Figure {
+    pub fn of(self, sample: &Sample) -> Option<f64> {
+        match self {
+            Cpu => sample.cpu_us,
+            CpuMs => Some(sample.cpu_us? / 1e3),
+            CpuOfBoth => Some(sample.cpu_us? + sample.nginx_cpu_us?),
+            Rate => Some(sample.rate),
+            MibPerSecond => Some(sample.rate * 100.0),
+            FirstByte => Some(sample.first_us),
+            Median => Some(sample.p50_us),
+            P99 => Some(sample.p99_us),
+            Served => Some(sample.served as f64),
+            Calls => sample.calls,
+            Peak => Some(sample.peak_mib).filter(|mib| *mib > 0.0),
+        }
+    }
+
+    /// More is better.
+    pub fn is_rate(self) -> bool {
+        matches!(self, Rate | MibPerSecond)
+    }
 }
 
 const FCGI: &[Column] = &[
-    Column { head: "CPU µs, kept 8", case: "fcgi-kept-8-hello", figure: cpu, digits: 1 },
-    Column { head: "kept 64", case: "fcgi-kept-64-hello", figure: cpu, digits: 1 },
-    Column { head: "kept 256", case: "fcgi-kept-256-hello", figure: cpu, digits: 1 },
-    Column { head: "new 64", case: "fcgi-new-64-hello", figure: cpu, digits: 1 },
-    Column { head: "10 MiB", case: "fcgi-kept-8-10m", figure: cpu, digits: 0 },
-    Column { head: "1 MiB POST", case: "fcgi-kept-8-post1m", figure: cpu, digits: 0 },
-    Column { head: "requests/s, kept 64", case: "fcgi-kept-64-hello", figure: |s| Some(s.rate), digits: 0 },
-    Column { head: "p99 µs", case: "fcgi-kept-64-hello", figure: |s| Some(s.p99_us), digits: 0 },
-    Column { head: "served of 64", case: "fcgi-kept-64-hello", figure: |s| Some(s.served as f64), digits: 0 },
-    Column { head: "system calls, kept 64", case: "fcgi-kept-64-hello", figure: |s| s.calls, digits: 1 },
-    Column {
-        head: "behind nginx: requests/s",
-        case: "nginx-fcgi-kept-64-hello",
-        figure: |s| Some(s.rate),
-        digits: 0,
-    },
+    Column { head: "CPU µs, kept 8", case: "fcgi-kept-8-hello", figure: Cpu, digits: 1 },
+    Column { head: "kept 64", case: "fcgi-kept-64-hello", figure: Cpu, digits: 1 },
+    Column { head: "kept 256", case: "fcgi-kept-256-hello", figure: Cpu, digits: 1 },
+    Column { head: "new 64", case: "fcgi-new-64-hello", figure: Cpu, digits: 1 },
+    Column { head: "10 MiB", case: "fcgi-kept-8-10m", figure: Cpu, digits: 0 },
+    Column { head: "1 MiB POST", case: "fcgi-kept-8-post1m", figure: Cpu, digits: 0 },
+    Column { head: "requests/s, kept 64", case: "fcgi-kept-64-hello", figure: Rate, digits: 0 },
+    Column { head: "p99 µs", case: "fcgi-kept-64-hello", figure: P99, digits: 0 },
+    Column { head: "served of 64", case: "fcgi-kept-64-hello", figure: Served, digits: 0 },
+    Column { head: "system calls, kept 64", case: "fcgi-kept-64-hello", figure: Calls, digits: 1 },
+    Column { head: "behind nginx: requests/s", case: "nginx-fcgi-kept-64-hello", figure: Rate, digits: 0 },
 ];
 
 const SCGI: &[Column] = &[
-    Column { head: "CPU µs, 8", case: "scgi-new-8-hello", figure: cpu, digits: 1 },
-    Column { head: "64", case: "scgi-new-64-hello", figure: cpu, digits: 1 },
-    Column { head: "256", case: "scgi-new-256-hello", figure: cpu, digits: 1 },
-    Column { head: "10 MiB", case: "scgi-new-8-10m", figure: cpu, digits: 0 },
-    Column { head: "1 MiB POST", case: "scgi-new-8-post1m", figure: cpu, digits: 0 },
-    Column { head: "requests/s, 64", case: "scgi-new-64-hello", figure: |s| Some(s.rate), digits: 0 },
-    Column { head: "p99 µs", case: "scgi-new-64-hello", figure: |s| Some(s.p99_us), digits: 0 },
-    Column { head: "system calls", case: "scgi-new-64-hello", figure: |s| s.calls, digits: 1 },
-    Column {
-        head: "behind nginx: requests/s",
-        case: "nginx-scgi-new-64-hello",
-        figure: |s| Some(s.rate),
-        digits: 0,
-    },
+    Column { head: "CPU µs, 8", case: "scgi-new-8-hello", figure: Cpu, digits: 1 },
+    Column { head: "64", case: "scgi-new-64-hello", figure: Cpu, digits: 1 },
+    Column { head: "256", case: "scgi-new-256-hello", figure: Cpu, digits: 1 },
+    Column { head: "10 MiB", case: "scgi-new-8-10m", figure: Cpu, digits: 0 },
+    Column { head: "1 MiB POST", case: "scgi-new-8-post1m", figure: Cpu, digits: 0 },
+    Column { head: "requests/s, 64", case: "scgi-new-64-hello", figure: Rate, digits: 0 },
+    Column { head: "p99 µs", case: "scgi-new-64-hello", figure: P99, digits: 0 },
+    Column { head: "system calls", case: "scgi-new-64-hello", figure: Calls, digits: 1 },
+    Column { head: "behind nginx: requests/s", case: "nginx-scgi-new-64-hello", figure: Rate, digits: 0 },
+];
+
+const HTTP: &[Column] = &[
+    Column { head: "CPU µs, kept 1", case: "http-kept-1-hello", figure: Cpu, digits: 1 },
+    Column { head: "kept 8", case: "http-kept-8-hello", figure: Cpu, digits: 1 },
+    Column { head: "kept 64", case: "http-kept-64-hello", figure: Cpu, digits: 1 },
+    Column { head: "requests/s, kept 64", case: "http-kept-64-hello", figure: Rate, digits: 0 },
+    Column { head: "p99 µs", case: "http-kept-64-hello", figure: P99, digits: 0 },
+    Column { head: "served of 64", case: "http-kept-64-hello", figure: Served, digits: 0 },
+    Column { head: "system calls, kept 64", case: "http-kept-64-hello", figure: Calls, digits: 1 },
+    Column { head: "peak MiB", case: "http-kept-64-hello", figure: Peak, digits: 1 },
+];
+
+const PROGRAMS_FCGI: &[Column] = &[
+    Column { head: "CPU µs, C, 16", case: "fcgi-new-16-program", figure: Cpu, digits: 0 },
+    Column { head: "shell, 16", case: "fcgi-new-16-script", figure: Cpu, digits: 0 },
+    Column { head: "programs/s, C", case: "fcgi-new-16-program", figure: Rate, digits: 0 },
+    Column { head: "shell", case: "fcgi-new-16-script", figure: Rate, digits: 0 },
+    Column { head: "alone: first byte µs", case: "fcgi-new-1-program", figure: FirstByte, digits: 0 },
+    Column { head: "100 MiB out: MiB/s", case: "fcgi-new-1-out100m", figure: MibPerSecond, digits: 0 },
+    Column { head: "CPU ms", case: "fcgi-new-1-out100m", figure: CpuMs, digits: 0 },
+    Column { head: "100 MiB in: MiB/s", case: "fcgi-new-1-in100m", figure: MibPerSecond, digits: 0 },
+    Column { head: "CPU ms", case: "fcgi-new-1-in100m", figure: CpuMs, digits: 0 },
+    Column { head: "peak MiB, out", case: "fcgi-new-1-out100m", figure: Peak, digits: 1 },
+    Column { head: "in", case: "fcgi-new-1-in100m", figure: Peak, digits: 1 },
+];
+
+const PROGRAMS_HTTP: &[Column] = &[
+    Column { head: "CPU µs, C, 16", case: "http-kept-16-program", figure: Cpu, digits: 0 },
+    Column { head: "shell, 16", case: "http-kept-16-script", figure: Cpu, digits: 0 },
+    Column { head: "programs/s, C", case: "http-kept-16-program", figure: Rate, digits: 0 },
+    Column { head: "shell", case: "http-kept-16-script", figure: Rate, digits: 0 },
+    Column { head: "100 MiB out: MiB/s", case: "http-kept-1-out100m", figure: MibPerSecond, digits: 0 },
+    Column { head: "CPU ms", case: "http-kept-1-out100m", figure: CpuMs, digits: 0 },
+    Column { head: "100 MiB in: MiB/s", case: "http-kept-1-in100m", figure: MibPerSecond, digits: 0 },
+    Column { head: "CPU ms", case: "http-kept-1-in100m", figure: CpuMs, digits: 0 },
+    Column { head: "peak MiB, out", case: "http-kept-1-out100m", figure: Peak, digits: 1 },
+    Column { head: "in", case: "http-kept-1-in100m", figure: Peak, digits: 1 },
+];
+
+const FILES: &[Column] = &[
+    Column { head: "1 KiB: CPU µs", case: "http-kept-8-file1k", figure: Cpu, digits: 1 },
+    Column { head: "files/s", case: "http-kept-8-file1k", figure: Rate, digits: 0 },
+    Column { head: "100 KiB: CPU µs", case: "http-kept-8-file100k", figure: Cpu, digits: 1 },
+    Column { head: "files/s", case: "http-kept-8-file100k", figure: Rate, digits: 0 },
+    Column { head: "100 MiB: CPU ms", case: "http-kept-1-file100m", figure: CpuMs, digits: 1 },
+    Column { head: "MiB/s", case: "http-kept-1-file100m", figure: MibPerSecond, digits: 0 },
+    Column { head: "peak MiB", case: "http-kept-1-file100m", figure: Peak, digits: 1 },
+];
+
+const SPAWN: &[Column] = &[
+    Column { head: "CPU µs", case: "cgi-spawn", figure: Cpu, digits: 0 },
+    Column { head: "median µs", case: "cgi-spawn", figure: Median, digits: 0 },
+    Column { head: "started/s", case: "cgi-spawn", figure: Rate, digits: 0 },
+];
+
+/// All summaries.
+const SUMMARIES: &[(&str, &[Column])] = &[
+    ("FastCGI", FCGI),
+    ("SCGI", SCGI),
+    ("HTTP", HTTP),
+    ("Running CGI programs, by FastCGI", PROGRAMS_FCGI),
+    ("Running CGI programs, by HTTP", PROGRAMS_HTTP),
+    ("Folders, by HTTP", FILES),
+    ("Starting a CGI program", SPAWN),
 ];
 
 fn summary(out: &mut String, results: &Results) {
-    for (title, columns) in [("FastCGI", FCGI), ("SCGI", SCGI)] {
-        let mut rows = String::new();
-        for peer in PEERS {
-            let cell =
-                |column: &Column| plain(results.median(column.case, peer.name, column.figure), column.digits);
-            let cells: Vec<String> = columns.iter().map(cell).collect();
-            if cells.iter().any(|cell| cell != NOTHING) {
-                let _ = writeln!(rows, "| {} | {} |", peer.name, cells.join(" | "));
-            }
-        }
-        if !rows.is_empty() {
-            let heads: Vec<&str> = columns.iter().map(|column| column.head).collect();
-            let _ = write!(out, "\n## {title}\n\n| | {} |\n|---|", heads.join(" | "));
-            columns.iter().for_each(|_| out.push_str("--:|"));
-            let _ = write!(out, "\n{rows}");
+    for (title, columns) in SUMMARIES {
+        let body = rows(results, columns, |peer| peer.to_owned());
+        if !body.is_empty() {
+            let _ = write!(out, "\n## {title}\n\n{}{body}", head(columns));
         }
     }
+}
+
+/// The first two lines of a table with these columns.
+pub fn head(columns: &[Column]) -> String {
+    let heads: Vec<&str> = columns.iter().map(|column| column.head).collect();
+    format!("| | {} |\n|---|{}\n", heads.join(" | "), "--:|".repeat(columns.len()))
+}
+
+/// A line for each peer that has a figure; `name` is what it is called.
+pub fn rows(results: &Results, columns: &[Column], name: impl Fn(&str) -> String) -> String {
+    let mut rows = String::new();
+    for peer in PEERS {
+        let cell = |column: &Column| {
+            plain(results.median(column.case, peer.name, |sample| column.figure.of(sample)), column.digits)
+        };
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        if cells.iter().any(|cell| cell != NOTHING) {
+            let _ = writeln!(rows, "| {} | {} |", name(peer.name), cells.join(" | "));
+        }
+    }
+    rows
 }
 
 /// A table for each case.
@@ -182,6 +285,9 @@ const NOTHING: &str = "–";
 fn table(out: &mut String, results: &Results, case: &str, measure: Measure) {
     let _ = writeln!(out, "\n### {case}\n");
     let nginx = results.samples.iter().any(|sample| sample.case == case && sample.nginx_cpu_us.is_some());
+    // Where an answer takes long, or comes in pieces.
+    let first =
+        results.samples.iter().any(|s| s.case == case && s.first_us > 0.0 && s.first_us < 0.9 * s.p50_us);
     let more = targets::MORE.iter().filter(|(name, _)| {
         results.samples.iter().any(|sample| sample.case == case && sample.more.contains_key(*name))
     });
@@ -190,7 +296,9 @@ fn table(out: &mut String, results: &Results, case: &str, measure: Measure) {
     if measure != Measure::Lateness {
         heads.extend(["CPU µs", "×floor", "×ours"]);
         heads.extend(nginx.then_some("nginx's CPU µs"));
-        heads.extend(["requests/s", "×floor", "×ours", "p50 µs", "p99 µs", "served", "calls", "peak MiB"]);
+        heads.extend(["requests/s", "×floor", "×ours"]);
+        heads.extend(first.then_some("first byte µs"));
+        heads.extend(["p50 µs", "p99 µs", "served", "calls", "peak MiB"]);
     }
     heads.extend(more.iter().map(|(_, head)| *head));
     heads.push("notes");
@@ -203,19 +311,19 @@ fn table(out: &mut String, results: &Results, case: &str, measure: Measure) {
         if own.is_empty() {
             continue;
         }
-        let median = |figure: fn(&Sample) -> Option<f64>| results.median(case, peer, figure);
-        let ratio = |to: &str, figure: fn(&Sample) -> Option<f64>| {
-            plain(results.ratio((case, peer), (case, to), figure), 2)
+        let median = |figure: Figure| results.median(case, peer, |sample| figure.of(sample));
+        let ratio = |to: &str, figure: Figure| {
+            plain(results.ratio((case, peer), (case, to), |sample| figure.of(sample)), 2)
         };
         let mut cells = vec![peer.to_owned()];
         if measure != Measure::Lateness {
-            cells.extend([spread(median(cpu), 1), ratio(FLOOR, cpu), ratio(OURS, cpu)]);
-            cells.extend(nginx.then(|| plain(median(|s| s.nginx_cpu_us), 1)));
-            let rate = |sample: &Sample| Some(sample.rate);
-            cells.extend([spread(median(rate), 0), ratio(FLOOR, rate), ratio(OURS, rate)]);
-            cells.extend([plain(median(|s| Some(s.p50_us)), 0), plain(median(|s| Some(s.p99_us)), 0)]);
-            cells.extend([plain(median(|s| Some(s.served as f64)), 0), plain(median(|s| s.calls), 1)]);
-            cells.push(plain(median(|s| Some(s.peak_mib)), 1));
+            cells.extend([spread(median(Cpu), 1), ratio(FLOOR, Cpu), ratio(OURS, Cpu)]);
+            cells.extend(nginx.then(|| plain(results.median(case, peer, |s| s.nginx_cpu_us), 1)));
+            cells.extend([spread(median(Rate), 0), ratio(FLOOR, Rate), ratio(OURS, Rate)]);
+            cells.extend(first.then(|| plain(median(FirstByte), 0)));
+            cells.extend([plain(median(Median), 0), plain(median(P99), 0)]);
+            cells.extend([plain(median(Served), 0), plain(median(Calls), 1)]);
+            cells.push(plain(median(Peak), 1));
         }
         for (name, _) in &more {
             cells.push(plain(results.median(case, peer, |sample| sample.more.get(*name).copied()), 1));

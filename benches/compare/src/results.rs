@@ -22,6 +22,9 @@ pub struct Sample {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nginx_cpu_us: Option<f64>,
     pub generator_cpu_us: Option<f64>,
+    /// Until an answer's first byte.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub first_us: f64,
     pub p50_us: f64,
     pub p99_us: f64,
     /// The longest time that a connection was without an answer when the window ended.
@@ -40,6 +43,10 @@ pub struct Sample {
     /// Figures of the special cases.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub more: BTreeMap<String, f64>,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// A whole comparison.

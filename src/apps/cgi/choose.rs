@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::settings::ProgramSettings;
 use crate::environ::{Known, Vars};
 use crate::error::{Error, Fault};
-use crate::files::{self, Links, NotOpened, Root};
+use crate::files::{self, Found, Links, NotOpened, Root};
 
 /// How much of a client's path is worth a place in the log.
 const SHOWN: usize = 200;
@@ -54,6 +54,15 @@ impl Source {
         match self {
             Source::Folder(folder) => Some(folder.root.path()),
             Source::Program(_) | Source::Named(_) => None,
+        }
+    }
+
+    /// The paths of the folder's programs, in order; see [`CgiPrograms::paths`](super::CgiPrograms::paths).
+    pub(super) fn paths(&self, most: usize, settings: &ProgramSettings) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        match self {
+            Source::Program(_) => Ok((vec![Vec::new()], false)),
+            Source::Folder(folder) => folder.paths(most, settings),
+            Source::Named(_) => Ok((Vec::new(), false)),
         }
     }
 
@@ -148,11 +157,7 @@ fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result
     if !found.is_file() {
         return Err(forbidden(format!("{shown} is no regular file")));
     }
-    let interpreter = settings
-        .interpreters
-        .iter()
-        .find(|(end, _)| path.ends_with(end.as_bytes()))
-        .and_then(|(_, program)| CString::new(program.as_os_str().as_bytes()).ok());
+    let interpreter = interpreter(path, settings);
     let no_nul = |_| forbidden(format!("{shown} has a NUL"));
     let path = CString::new(path).map_err(no_nul)?;
     if found.permissions().mode() & 0o111 != 0 {
@@ -164,6 +169,12 @@ fn runnable(path: &[u8], found: &Metadata, settings: &ProgramSettings) -> Result
             "{shown} is not executable: chmod +x it, or name what runs it by --interpreter"
         ))),
     }
+}
+
+/// What runs files of that name.
+fn interpreter(path: &[u8], settings: &ProgramSettings) -> Option<CString> {
+    let named = settings.interpreters.iter().find(|(end, _)| path.ends_with(end.as_bytes()));
+    named.and_then(|(_, program)| CString::new(program.as_os_str().as_bytes()).ok())
 }
 
 // The messages are for the log: neither status shows one to the client.
@@ -199,7 +210,7 @@ pub(super) struct Folder {
 }
 
 /// A file at the beginning of a path.
-struct Found<'p> {
+struct AtPath<'p> {
     /// The path up to the file, and what follows.
     file: &'p [u8],
     rest: &'p [u8],
@@ -247,6 +258,42 @@ impl Folder {
         })
     }
 
+    /// Looks through the folder, but not for ever: links may lead in circles.
+    fn paths(&self, most: usize, settings: &ProgramSettings) -> io::Result<(Vec<Vec<u8>>, bool)> {
+        const LOOKS: usize = 10_000;
+        const DEPTH: usize = 8;
+        let root = self.root.enter()?;
+        let (mut found, mut looks, mut folders) = (Vec::new(), 0, vec![Vec::new()]);
+        while let Some(folder) = folders.pop() {
+            if folder.iter().filter(|byte| **byte == b'/').count() >= DEPTH {
+                continue;
+            }
+            let Ok(Found::Folder(inside)) = root.open(&folder) else { continue };
+            let Ok((names, _)) = inside.names(LOOKS) else { continue };
+            for name in names.into_iter().filter(|name| hidden(name).is_none()) {
+                looks += 1;
+                if looks > LOOKS {
+                    break;
+                }
+                let path = if folder.is_empty() { name } else { [&*folder, b"/", &name].concat() };
+                match root.look(&path) {
+                    Ok(entry) if entry.is_folder() => folders.push(path),
+                    Ok(entry) if entry.is_file() && !is_copy(&path) => {
+                        let runs = entry.metadata().permissions().mode() & 0o111 != 0;
+                        if runs || interpreter(&path, settings).is_some() {
+                            found.push([b"/", &*path].concat());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.sort_unstable();
+        let more = found.len() > most || looks > LOOKS;
+        found.truncate(most);
+        Ok((found, more))
+    }
+
     fn path_of(&self, file: &[u8]) -> Vec<u8> {
         let folder = self.root.path().as_os_str().as_bytes();
         [folder.strip_suffix(b"/").unwrap_or(folder), file].concat()
@@ -254,9 +301,12 @@ impl Folder {
 }
 
 /// Goes down the path to the first file that is no folder.
-fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> {
+fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<AtPath<'p>, Error> {
     let shown = || path.get(..SHOWN).unwrap_or(path).escape_ascii();
     let inner = path.strip_prefix(b"/").ok_or_else(|| not_found(format!("\"{}\" is no path", shown())))?;
+    if inner.is_empty() {
+        return Err(not_found("the path \"/\" names no program".to_owned()));
+    }
     let mut end = 0;
     for segment in inner.split(|byte| *byte == b'/') {
         // With the slash before it.
@@ -272,12 +322,17 @@ fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<Found<'p>, Error> 
         if !entry.is_file() {
             return Err(forbidden(format!("{} is no regular file", file.escape_ascii())));
         }
-        if [&b"~"[..], b".bak", b".orig"].iter().any(|end| segment.ends_with(end)) {
+        if is_copy(segment) {
             return Err(not_found(format!("{}: an editor's copy is not run", shown())));
         }
-        return Ok(Found { file, rest, metadata: entry.metadata().clone() });
+        return Ok(AtPath { file, rest, metadata: entry.metadata().clone() });
     }
     Err(not_found(format!("{} is a folder", shown())))
+}
+
+/// Whether an editor left it, as a name says.
+fn is_copy(name: &[u8]) -> bool {
+    [&b"~"[..], b".bak", b".orig"].iter().any(|end| name.ends_with(end))
 }
 
 /// Why no segment of that name is looked for.

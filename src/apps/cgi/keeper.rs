@@ -21,8 +21,8 @@ use crate::sys::Spawned;
 /// How often the keeper looks for what no descriptor tells: members of a group, orphans.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// For how long those are looked for that a killed program may have left behind.
-const LAST_LOOKS: Duration = Duration::from_secs(1);
+/// For how long those are looked for that a killed program may have left behind. Most often one look is enough.
+const LAST_LOOKS: Duration = Duration::from_secs(3);
 
 /// How often orphans that have ended are reaped.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -177,8 +177,10 @@ impl Keeper {
         }
         let until = Instant::now() + LAST_LOOKS;
         loop {
+            // Asked first: what a program started before its end is seen by a look after it.
+            let idle = self.is_idle();
             strays = self.signal_all(&programs, Signal::SIGKILL);
-            if (self.is_idle() && strays.is_empty()) || Instant::now() >= until {
+            if (idle && strays.is_empty()) || Instant::now() >= until {
                 break;
             }
             thread::park_timeout(Duration::from_millis(10));

@@ -97,6 +97,9 @@ impl Gather {
 
     /// Adds `data`, no more than there is room for; gives all eight bytes, and is empty again, once they are there.
     pub(super) fn push(&mut self, data: &[u8]) -> Option<[u8; HEADER_LEN]> {
+        if let (0, Ok(whole)) = (self.have, data.try_into()) {
+            return Some(whole);
+        }
         for (slot, byte) in self.bytes.iter_mut().skip(self.have).zip(data) {
             *slot = *byte;
             self.have += 1;

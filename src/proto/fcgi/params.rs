@@ -1,9 +1,10 @@
 //! Name-value pairs (section 3.4): the content of PARAMS, GET_VALUES and GET_VALUES_RESULT.
 
 use crate::error::Error;
-use crate::proto::take;
+use crate::proto::PairPlaces;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ops::Range;
 
 /// The longest name or value: 31 bits.
 const MAX_LENGTH: u32 = 0x7fff_ffff;
@@ -28,28 +29,14 @@ const LONG_FORM: u32 = 0x8000_0000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
-    rest: &'a [u8],
-    length: usize,
+    block: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Pairs<'a> {
     /// Walks `block`.
     pub fn new(block: &'a [u8]) -> Self {
-        Self { rest: block, length: block.len() }
-    }
-
-    fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), PairError> {
-        let offset = self.length - self.rest.len();
-        let lengths = take_length(&mut self.rest).zip(take_length(&mut self.rest));
-        let (name_length, value_length) = lengths.ok_or(PairError::Lengths { offset })?;
-        let needed = u64::from(name_length) + u64::from(value_length);
-        let left = self.rest.len();
-        if usize::try_from(needed).is_ok_and(|needed| needed <= left) {
-            let name = take(&mut self.rest, usize::try_from(name_length).unwrap_or(usize::MAX));
-            let value = take(&mut self.rest, usize::try_from(value_length).unwrap_or(usize::MAX));
-            return Ok((name, value));
-        }
-        Err(PairError::Content { offset, needed, left })
+        Self { block, at: 0 }
     }
 }
 
@@ -57,15 +44,44 @@ impl<'a> Iterator for Pairs<'a> {
     type Item = Result<(&'a [u8], &'a [u8]), PairError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let item = self.pair();
-        if item.is_err() {
-            self.rest = &[];
-        }
-        Some(item)
+        let (name, value) = match pair_at(self.block, &mut self.at)? {
+            Ok(places) => places,
+            Err(error) => return Some(Err(error)),
+        };
+        let part = |place| self.block.get::<Range<usize>>(place).unwrap_or_default();
+        Some(Ok((part(name), part(value))))
     }
+}
+
+/// The places of the name and the value that begin at `at`, which moves on behind them; behind an error, to the end.
+/// For those who change what holds the block while they walk it.
+#[inline]
+pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, PairError>> {
+    let offset = *at;
+    // Nearly all pairs are short.
+    if let Some([name @ ..0x80, value @ ..0x80, ..]) = block.get(offset..) {
+        let start = offset + 2;
+        let middle = start + usize::from(*name);
+        let end = middle + usize::from(*value);
+        if end <= block.len() {
+            *at = end;
+            return Some(Ok((start..middle, middle..end)));
+        }
+    }
+    *at = block.len();
+    let mut rest = block.get(offset..).filter(|rest| !rest.is_empty())?;
+    let Some((name, value)) = take_length(&mut rest).zip(take_length(&mut rest)) else {
+        return Some(Err(PairError::Lengths { offset }));
+    };
+    let (needed, left) = (u64::from(name) + u64::from(value), rest.len());
+    if needed > left as u64 {
+        return Some(Err(PairError::Content { offset, needed, left }));
+    }
+    // Neither is longer than the block.
+    let start = block.len() - left;
+    let middle = start + name as usize;
+    *at = middle + value as usize;
+    Some(Ok((start..middle, middle..*at)))
 }
 
 impl FusedIterator for Pairs<'_> {}

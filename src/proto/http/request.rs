@@ -136,8 +136,13 @@ impl<'h> Request<'h> {
 
     /// Whether the Connection field names this field: it is then for this connection alone.
     pub fn connection_names(&self, name: &[u8]) -> bool {
+        self.connection_options().any(|option| option.eq_ignore_ascii_case(name))
+    }
+
+    /// What the Connection field says.
+    pub(super) fn connection_options(&self) -> impl Iterator<Item = &'h [u8]> {
         let connection = self.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
-        connection.flat_map(|(_, value)| list(value)).any(|option| option.eq_ignore_ascii_case(name))
+        connection.flat_map(|(_, value)| list(value))
     }
 }
 

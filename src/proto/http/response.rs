@@ -111,8 +111,12 @@ impl ResponseHead<'_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status);
         out.extend_from_slice(b"\r\n");
-        for (name, value) in self.headers.iter().filter(|(name, _)| self.passes(name)) {
-            line(out, name, value);
+        let names_fields = self.connection().next().is_some();
+        for (name, value) in self.headers.iter() {
+            let named = names_fields && self.connection().any(|option| option.eq_ignore_ascii_case(name));
+            if passes(name) && !named {
+                line(out, name, value);
+            }
         }
         if !self.headers.contains("Date") {
             line(out, b"Date", self.date.as_bytes());
@@ -147,14 +151,6 @@ impl ResponseHead<'_> {
         lengths.all(|length| length == Some(first)).then_some(first)
     }
 
-    /// Whether a header leaves as it is.
-    fn passes(&self, name: &[u8]) -> bool {
-        let own = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"status");
-        !own && is_token(name)
-            && !is_of_one_connection(name)
-            && !self.connection().any(|option| option.eq_ignore_ascii_case(name))
-    }
-
     fn says_close(&self) -> bool {
         self.connection().any(|option| option.eq_ignore_ascii_case(b"close"))
     }
@@ -162,6 +158,12 @@ impl ResponseHead<'_> {
     fn connection(&self) -> impl Iterator<Item = &[u8]> {
         self.headers.get_all("Connection").flat_map(list)
     }
+}
+
+/// Whether a header leaves as it is, if Connection does not name it.
+fn passes(name: &[u8]) -> bool {
+    let own = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"status");
+    !own && is_token(name) && !is_of_one_connection(name)
 }
 
 /// A head that is still without its end; [`ResponseHead::begin`] makes it.

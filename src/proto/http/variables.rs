@@ -21,7 +21,7 @@ impl Request<'_> {
 fn variables(request: &Request<'_>, vars: &mut Vars) -> Result<(), Error> {
     let mut collector = Collector::new(vars);
     let mut name = Vec::with_capacity(64);
-    let named_by_connection = request.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
+    let names_fields = request.connection_options().any(|option| !option.eq_ignore_ascii_case(b"keep-alive"));
     let authority = request.target.authority();
     if let Some(authority) = authority {
         collector.push(b"HTTP_HOST", authority.whole)?;
@@ -40,7 +40,7 @@ fn variables(request: &Request<'_>, vars: &mut Vars) -> Result<(), Error> {
         }
         let plain =
             field.eq_ignore_ascii_case(b"content-type") || field.eq_ignore_ascii_case(b"content-length");
-        if !plain && named_by_connection && !is_essential(field) && request.connection_names(field) {
+        if !plain && names_fields && !is_essential(field) && request.connection_names(field) {
             continue;
         }
         name.clear();

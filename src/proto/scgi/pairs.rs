@@ -3,7 +3,9 @@
 use super::error::DecodeError;
 use super::{CONTENT_LENGTH, SCGI};
 use crate::environ::content_length;
+use crate::proto::PairPlaces;
 use std::iter::FusedIterator;
+use std::ops::Range;
 
 /// The names and values of a whole head, in the order sent, as slices of it.
 ///
@@ -19,39 +21,14 @@ use std::iter::FusedIterator;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
-    rest: &'a [u8],
-    length: usize,
+    head: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Pairs<'a> {
     /// Walks `head`, the content of the netstring.
     pub fn new(head: &'a [u8]) -> Self {
-        Self { rest: head, length: head.len() }
-    }
-
-    fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
-        let offset = self.offset();
-        let name = self.until_nul().ok_or(DecodeError::NameWithoutValue { offset })?;
-        if name.is_empty() {
-            return Err(DecodeError::EmptyName { offset });
-        }
-        if self.rest.is_empty() {
-            return Err(DecodeError::NameWithoutValue { offset });
-        }
-        let offset = self.offset();
-        let value = self.until_nul().ok_or(DecodeError::UnterminatedValue { offset })?;
-        Ok((name, value))
-    }
-
-    fn until_nul(&mut self) -> Option<&'a [u8]> {
-        let (text, rest) = self.rest.split_at_checked(memchr::memchr(0, self.rest)?)?;
-        let (_nul, rest) = rest.split_first()?;
-        self.rest = rest;
-        Some(text)
-    }
-
-    fn offset(&self) -> usize {
-        self.length.saturating_sub(self.rest.len())
+        Self { head, at: 0 }
     }
 }
 
@@ -59,15 +36,34 @@ impl<'a> Iterator for Pairs<'a> {
     type Item = Result<(&'a [u8], &'a [u8]), DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let item = self.pair();
-        if item.is_err() {
-            self.rest = &[];
-        }
-        Some(item)
+        let (name, value) = match pair_at(self.head, &mut self.at)? {
+            Ok(places) => places,
+            Err(error) => return Some(Err(error)),
+        };
+        let part = |place| self.head.get::<Range<usize>>(place).unwrap_or_default();
+        Some(Ok((part(name), part(value))))
     }
+}
+
+/// The places of the name and the value that begin at `at`, which moves on behind them; behind an error, to the end.
+/// For those who change what holds the head while they walk it.
+pub(crate) fn pair_at(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, DecodeError>> {
+    let start = std::mem::replace(at, head.len());
+    let rest = head.get(start..).filter(|rest| !rest.is_empty())?;
+    let name = match memchr::memchr(0, rest) {
+        None => return Some(Err(DecodeError::NameWithoutValue { offset: start })),
+        Some(0) => return Some(Err(DecodeError::EmptyName { offset: start })),
+        Some(length) if length + 1 == rest.len() => {
+            return Some(Err(DecodeError::NameWithoutValue { offset: start }));
+        }
+        Some(length) => start..start + length,
+    };
+    let start = name.end + 1;
+    let Some(length) = memchr::memchr(0, head.get(start..).unwrap_or_default()) else {
+        return Some(Err(DecodeError::UnterminatedValue { offset: start }));
+    };
+    *at = start + length + 1;
+    Some(Ok((name, start..start + length)))
 }
 
 impl FusedIterator for Pairs<'_> {}

@@ -114,6 +114,18 @@ fn help(core: &Arc<Core>, helper: &mut Worker<'_>) {
         helper.perform(job);
     }
     Workers::grow(core, missing.min(core.jobs.len()));
+    turn_away(core, helper);
+}
+
+/// Requests that have waited for a worker too long are answered without one.
+fn turn_away(core: &Arc<Core>, helper: &mut Worker<'_>) {
+    let Ok(most @ 1..) = Millis::try_from(core.settings.worker_wait.as_millis()) else { return };
+    let now = core.clock.now();
+    core.jobs.note_since(now);
+    let Some(by) = now.checked_sub(most) else { return };
+    while let Some(job) = core.jobs.pop_since(by) {
+        helper.perform(job);
+    }
 }
 
 /// Empties the accept queues, closes the listeners, and has every connection looked at once more.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Session, lock};
+use crate::error::Error;
+use crate::server::clock::Millis;
 use crate::server::fcgi;
 use crate::server::ready::Event;
 
@@ -16,14 +18,21 @@ pub(in crate::server) enum Job {
     /// There may be connections to accept.
     Accept(usize),
     /// A request is whole, or long enough to begin.
-    Run(Arc<fcgi::Connection>, Box<fcgi::Request>),
+    Run(Arc<fcgi::Connection>, Box<fcgi::Request>, Since),
     /// The same, where a connection has one request only.
-    Serve(Arc<dyn Serve>),
+    Serve(Arc<dyn Serve>, Since),
 }
+
+/// When the housekeeper saw first that a request waits for a worker. It looks only while workers are held up: as long as
+/// they are not, nobody asks for the time.
+pub(in crate::server) type Since = Option<Millis>;
 
 /// A connection whose request may start.
 pub(in crate::server) trait Serve: Send + Sync {
     fn serve(self: Arc<Self>, worker: &mut super::Worker<'_>);
+
+    /// Answers its request with an error in the application's place, without waiting for anybody.
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut super::Worker<'_>);
 }
 
 /// In the order they came. Those that need an application stand apart, so that whoever may not run any need not go through
@@ -52,7 +61,7 @@ impl Jobs {
     pub(super) fn push(&self, job: Job) {
         let waiting = &mut *lock(&self.waiting);
         let queue = match job {
-            Job::Run(..) | Job::Serve(_) => &mut waiting.runs,
+            Job::Run(..) | Job::Serve(..) => &mut waiting.runs,
             Job::Turn(_) | Job::New(_) | Job::Accept(_) => &mut waiting.others,
         };
         queue.push_back((waiting.next, job));
@@ -72,6 +81,28 @@ impl Jobs {
     /// The one that has waited for the longest time among those that need no application.
     pub(super) fn pop_other(&self) -> Option<Job> {
         self.pop_where(|waiting| &mut waiting.others)
+    }
+
+    /// The requests that nobody has seen waiting before wait since `now`.
+    pub(super) fn note_since(&self, now: Millis) {
+        for (_, job) in lock(&self.waiting).runs.iter_mut().rev() {
+            match job {
+                Job::Run(_, _, since @ None) | Job::Serve(_, since @ None) => *since = Some(now),
+                // Those before it were seen, too.
+                _ => break,
+            }
+        }
+    }
+
+    /// The request that has waited for the longest time, if that began at `by` or earlier.
+    pub(super) fn pop_since(&self, by: Millis) -> Option<Job> {
+        let mut waiting = lock(&self.waiting);
+        let (Job::Run(_, _, Some(since)) | Job::Serve(_, Some(since))) = &waiting.runs.front()?.1 else {
+            return None;
+        };
+        let job = (*since <= by).then(|| waiting.runs.pop_front())?;
+        self.count.store(waiting.len(), Ordering::SeqCst);
+        job.map(|(_, job)| job)
     }
 
     fn pop_where(&self, queue: impl FnOnce(&mut Waiting) -> &mut VecDeque<(u64, Job)>) -> Option<Job> {

@@ -6,8 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use super::jobs::Since;
 use super::{Core, DOORS, Job, lock};
 use crate::environ::Vars;
+use crate::error::{Error, Fault};
 use crate::handlers::Scratch;
 use crate::server::ready::Event;
 use crate::server::{Flag, fcgi};
@@ -133,9 +135,16 @@ impl<'c> Worker<'c> {
             }
             Job::New(session) => session.turn(self, Event::default()),
             Job::Accept(door) => core.accept(door, self),
-            Job::Run(connection, request) if self.may_run => connection.run(*request, self),
-            Job::Serve(session) if self.may_run => session.serve(self),
-            job => core.push(job),
+            Job::Run(connection, request, since) => match self.decide(since) {
+                Decision::Serve => connection.run(*request, self),
+                Decision::Wait(since) => core.push(Job::Run(connection, request, since)),
+                Decision::TurnAway(error) => connection.turn_away(*request, error, self),
+            },
+            Job::Serve(session, since) => match self.decide(since) {
+                Decision::Serve => session.serve(self),
+                Decision::Wait(since) => core.push(Job::Serve(session, since)),
+                Decision::TurnAway(error) => session.turn_away(error, self),
+            },
         }));
         if let Err(payload) = done {
             log::error!("a connection ended in a panic of the server");
@@ -143,6 +152,32 @@ impl<'c> Worker<'c> {
             self.block.resize(BLOCK, 0);
         }
     }
+
+    /// Decides about a request that needs an application, and has waited for a worker.
+    fn decide(&self, since: Since) -> Decision {
+        let most = self.core.settings.worker_wait;
+        let over = |since| {
+            let waited = self.core.clock.now().saturating_sub(since);
+            !most.is_zero() && u128::from(waited) >= most.as_millis()
+        };
+        match since {
+            // Whoever asked has most likely gone elsewhere, and those behind have waited long, too.
+            Some(since) if over(since) => {
+                let message =
+                    format!("no worker was free for a request within {most:?} (--workers, --worker-wait)");
+                Decision::TurnAway(Error::new(Fault::Gateway, 503, message))
+            }
+            _ if self.may_run => Decision::Serve,
+            since => Decision::Wait(since.or_else(|| Some(self.core.clock.now()))),
+        }
+    }
+}
+
+/// What becomes of a request that has waited for a worker.
+enum Decision {
+    Serve,
+    Wait(Since),
+    TurnAway(Error),
 }
 
 impl Workers {

@@ -236,7 +236,7 @@ impl<'h, 'c> Body<'h, 'c> {
         }
         drop(intake);
         for request in ready {
-            connection.link.core.push(Job::Run(Arc::clone(connection), Box::new(request)));
+            connection.link.core.push(Job::Run(Arc::clone(connection), Box::new(request), None));
         }
         connection.send_aside();
         lock(&connection.intake)

@@ -2,13 +2,15 @@
 
 use super::MOST_ASIDE;
 use super::feed::{Feed, Inbound, KEPT, Key};
-use crate::environ::{Collector, Known, Role, Vars, content_length};
+use crate::environ::{Known, Role, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
-use crate::proto::fcgi::{self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode};
+use crate::proto::fcgi::{
+    self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode, pair_at,
+};
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
 use crate::server::link::Link;
-use crate::server::{Settings, body_too_short, check_body, check_pairs, set_method};
+use crate::server::{Settings, body_too_short, check_body, collect_pairs, set_line};
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(in crate::server) struct Request {
@@ -22,6 +24,8 @@ pub(in crate::server) struct Request {
     pub(super) body_whole: bool,
     /// The web server may send others while it is served.
     pub(super) keep_conn: bool,
+    /// Its answer comes from a thread that may wait for nobody.
+    pub(super) put_aside: bool,
 }
 
 /// What becomes of a connection.
@@ -185,7 +189,7 @@ impl Intake {
             Event::UnknownManagement { record_type } => encode::unknown_type(&mut self.aside, record_type),
             Event::Params { id, data } => {
                 if let Some(head) = self.head(id) {
-                    match head.params.len() + data.len() <= limit(place.settings.max_head) {
+                    match head.params.len() + data.len() <= place.settings.max_head_or_none() {
                         true => head.params.extend_from_slice(data),
                         false => head.too_large = true,
                     }
@@ -332,6 +336,7 @@ impl Intake {
             gathered: head.gathered,
             body_whole,
             keep_conn: head.keep_conn,
+            put_aside: false,
         });
     }
 
@@ -488,7 +493,7 @@ impl Head {
     fn open(&mut self, place: &mut Place<'_>) -> Result<(), BoxError> {
         let settings = place.settings;
         let mut opened = Opened { vars: place.spares.take_vars(), error: None, length: None, enough: 0 };
-        match read_params(&self.params, self.too_large, &mut opened.vars, settings) {
+        match read_params(&mut self.params, self.too_large, &mut opened.vars, settings) {
             Ok(length) => {
                 opened.length = length;
                 opened.enough = match length.map(usize::try_from) {
@@ -498,12 +503,8 @@ impl Head {
                     None => settings.body_gather.max(1),
                 };
             }
-            // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
             Err(Refused::Protocol(error)) => return Err(error),
-            Err(Refused::Request(error)) => {
-                set_method(&mut opened.vars, Pairs::new(&self.params).filter_map(Result::ok));
-                opened.error = Some(error);
-            }
+            Err(Refused::Request(error)) => opened.error = Some(error),
         }
         if self.role == Role::Authorizer {
             // It gets no body; the length that a web server may tell is that of the responder's.
@@ -547,25 +548,24 @@ impl From<Error> for Refused {
     }
 }
 
-/// Turns PARAMS into variables; the result is the body's length where it is known.
+/// Turns PARAMS into variables, which take its memory over; the result is the body's length where it is known.
 fn read_params(
-    params: &[u8],
+    params: &mut Vec<u8>,
     too_large: bool,
     vars: &mut Vars,
     settings: &Settings,
 ) -> Result<Option<u64>, Refused> {
     if too_large {
-        let message =
-            format!("the parameters are larger than the {} bytes that are allowed", settings.max_head);
+        set_line(vars, Pairs::new(params).filter_map(Result::ok));
+        let message = format!(
+            "the parameters are larger than the {} bytes that are allowed",
+            settings.max_head_or_none()
+        );
         return Err(Error::new(Fault::Peer, 431, message).into());
     }
-    let mut collector = Collector::new(vars);
-    for (count, pair) in Pairs::new(params).enumerate() {
-        check_pairs(count + 1, settings)?;
-        let (name, value) = pair.map_err(|error| Refused::Protocol(error.into()))?;
-        collector.push(name, value)?;
-    }
-    collector.finish();
+    // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
+    let protocol = |error: fcgi::PairError| Refused::Protocol(error.into());
+    collect_pairs(vars, params, settings, |params, at| Some(pair_at(params, at)?.map_err(protocol)))?;
     if vars.known(Known::ContentLength) == Some(b"-1") {
         // Caddy's way to say that it does not know.
         vars.remove("CONTENT_LENGTH");

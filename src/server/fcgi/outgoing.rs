@@ -36,6 +36,8 @@ pub(super) struct Outgoing<'c> {
     flow: Flow,
     /// The last record is on its way.
     over: bool,
+    /// The answer waits for nobody who writes.
+    aside: bool,
 }
 
 impl<'c> Outgoing<'c> {
@@ -50,11 +52,17 @@ impl<'c> Outgoing<'c> {
             stderr_used: false,
             flow: Flow::default(),
             over: false,
+            aside: false,
         }
     }
 
     pub(super) fn key(&self) -> Key {
         self.key
+    }
+
+    /// The answer, which is short, leaves as a whole, and its sender does not wait.
+    pub(super) fn put_aside(&mut self) {
+        self.aside = true;
     }
 
     /// Whether the web server was told that the request is over.
@@ -152,8 +160,13 @@ impl<'c> Outgoing<'c> {
     }
 
     fn send_buffer(&mut self, last: bool) -> io::Result<()> {
-        let over = last.then_some(&mut self.over);
-        let result = self.connection.send(self.key, &mut [IoSlice::new(&self.buffer)], over);
+        let result = match (last, self.aside) {
+            (true, true) => self.connection.put_aside(self.key, &self.buffer, &mut self.over),
+            _ => {
+                let over = last.then_some(&mut self.over);
+                self.connection.send(self.key, &mut [IoSlice::new(&self.buffer)], over)
+            }
+        };
         self.buffer.clear();
         result
     }

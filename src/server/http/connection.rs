@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use super::body::Body;
-use super::environ::Ends;
+use super::environ::{Ends, Site};
 use super::outgoing::{Outgoing, Progress};
 use super::rest::{Rest, Sent};
 use crate::app::refusal;
@@ -102,6 +102,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Has it answered with an error, without what is missing of its body: nobody knows where the next one begins.
+    fn refuse(&mut self, error: Error) {
+        self.vars.remove("CONTENT_LENGTH");
+        self.vars.remove("HTTP_TRANSFER_ENCODING");
+        self.decoder = BodyDecoder::empty();
+        self.exchange.keep_alive = false;
+        self.error = Some(error);
+    }
+}
+
 impl Session for Connection {
     fn link(&self) -> &Link {
         &self.link
@@ -119,6 +130,18 @@ impl Serve for Connection {
             Stage::Whole(request) => {
                 drop(state);
                 self.drive(Some(request), worker, Event::default());
+            }
+            other => state.stage = other,
+        }
+    }
+
+    fn turn_away(self: Arc<Self>, error: Error, worker: &mut Worker<'_>) {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Whole(mut request) => {
+                drop(state);
+                request.refuse(error);
+                self.run(request, worker);
             }
             other => state.stage = other,
         }
@@ -143,7 +166,7 @@ impl Connection {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                return core.push(Job::Serve(self));
+                return core.push(Job::Serve(self, None));
             }
             if !self.run(request, worker) {
                 return;
@@ -282,32 +305,23 @@ impl Connection {
         };
         let exchange = Exchange::from(&parsed);
         let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
-        let environ = settings.site.environ(&parsed, self.ends(), &mut request.vars);
-        request.error = environ.and_then(|()| settings.front.apply(&mut request.vars)).err();
+        match settings.site.environ(&parsed, self.ends(), &mut request.vars) {
+            Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
+            Err(error) => {
+                Site::refused(head, self.ends(), &mut request.vars);
+                request.error = Some(error);
+            }
+        }
         request
     }
 
-    /// A request that is answered with an error, behind which nobody knows where the next one begins. Who asked, and for
-    /// what as far as that can be read, is known for the log.
+    /// A request that is answered with an error, behind which nobody knows where the next one begins.
     fn refused(&self, error: impl Into<Error>, head: &[u8], mut vars: Vars) -> Request {
-        let line = head.get(..memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len())).unwrap_or_default();
-        let words: Vec<&[u8]> = line.splitn(4, |byte| *byte == b' ').collect();
         vars.clear();
-        self.ends().tell_peer(&mut vars);
-        if let [method, target, version] = &words[..]
-            && !line.contains(&0)
-        {
-            vars.set("REQUEST_METHOD", method);
-            vars.set("REQUEST_URI", target);
-            vars.set("SERVER_PROTOCOL", version);
-        }
+        Site::refused(head, self.ends(), &mut vars);
         let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
         let decoder = BodyDecoder::empty();
         Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
-    }
-
-    fn timed_out(&self, head: &[u8], vars: Vars) -> Request {
-        self.refused(Error::new(Fault::Peer, 408, "the request did not come in time"), head, vars)
     }
 
     fn ends(&self) -> &Ends {
@@ -325,19 +339,16 @@ impl Connection {
         mut state: MutexGuard<'_, State>,
         worker: &mut Worker<'_>,
     ) -> Option<Request> {
-        let too_late = match &state.stage {
+        let error = || Error::new(Fault::Peer, 408, "the request did not come in time");
+        match std::mem::replace(&mut state.stage, Stage::Running) {
             Stage::Head(decoder, head) if decoder.has_begun() => {
-                Some(self.timed_out(head, worker.spares.take_vars()))
+                Some(self.refused(error(), &head, worker.spares.take_vars()))
             }
-            Stage::Body(_) => Some(self.timed_out(b"", worker.spares.take_vars())),
-            _ => None,
-        };
-        match too_late {
-            Some(request) => {
-                state.stage = Stage::Running;
+            Stage::Body(mut request) => {
+                request.refuse(error());
                 Some(request)
             }
-            None => {
+            _ => {
                 self.leave(state);
                 None
             }
@@ -517,9 +528,10 @@ impl Connection {
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
+        let refused = error.is_some();
         let handler = Handler {
             connection: self,
-            refused: error.is_some(),
+            refused,
             body: RefCell::new(body),
             outgoing: &outgoing,
             scratch: RefCell::new(scratch),
@@ -544,7 +556,8 @@ impl Connection {
         let pending = if next.is_empty() { left } else { next };
         let after = match outcome.end {
             End::Answered if keeps_alive => After::Next(decoder),
-            End::Answered if decoder.is_whole() && pending.is_empty() => After::Leave,
+            // What was refused may still be on its way.
+            End::Answered if decoder.is_whole() && pending.is_empty() && !refused => After::Leave,
             End::Answered => After::Shut,
             _ => {
                 self.link.reset_on_close();
@@ -681,9 +694,11 @@ impl BaseHandler for Handler<'_, '_> {
             head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
         }
         self.send_headers(out, head)?;
-        let sent = self.outgoing.borrow_mut().send_file(plain, length)?;
+        let mut sent = 0;
+        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
+        // Also what a client got that has left since.
         head.add_bytes_sent(sent);
-        Ok(true)
+        result.map(|()| true)
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {

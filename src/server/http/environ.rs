@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 use super::forwarded::{Client, TrustedProxies};
 use crate::environ::Vars;
 use crate::error::Error;
-use crate::proto::http::{Authority, Request};
+use crate::proto::http::{Authority, Request, SeenLine};
 use crate::util::shown;
 
 /// SERVER_SOFTWARE.
@@ -103,6 +103,21 @@ impl Site {
         request.variables(vars)
     }
 
+    /// Adds what is known of a request that was refused, or did not come whole, for the log: the request line, and the
+    /// peer, which may be a proxy.
+    pub(super) fn refused(head: &[u8], ends: &Ends, vars: &mut Vars) {
+        if let Some(seen) = SeenLine::of(head) {
+            vars.set("REQUEST_METHOD", seen.method);
+            vars.set("REQUEST_URI", seen.target);
+            if let Some(version) = seen.version {
+                vars.set("SERVER_PROTOCOL", version);
+            }
+        }
+        if let Some(peer) = ends.peer {
+            vars.set("REMOTE_ADDR", shown(&mut [0; 64], bare(peer.ip())));
+        }
+    }
+
     fn name<'a>(&'a self, request: &Request<'a>, ends: &Ends) -> Cow<'a, [u8]> {
         if let Some(name) = &self.server_name {
             return Cow::Borrowed(name.0.as_bytes());
@@ -119,17 +134,6 @@ impl Site {
 }
 
 /// The host with the brackets of an IPv6 address, as URLs are made of SERVER_NAME.
-impl Ends {
-    /// Sets REMOTE_ADDR and REMOTE_PORT by the connection alone.
-    pub(super) fn tell_peer(&self, vars: &mut Vars) {
-        if let Some(peer) = self.peer {
-            let mut room = Vec::new();
-            vars.set("REMOTE_ADDR", shown(&mut room, bare(peer.ip())));
-            vars.set("REMOTE_PORT", shown(&mut room, peer.port()));
-        }
-    }
-}
-
 fn name_of<'h>(authority: &Authority<'h>) -> &'h [u8] {
     let brackets = if authority.whole.starts_with(b"[") { 2 } else { 0 };
     authority.whole.get(..authority.host.len() + brackets).unwrap_or(authority.host)

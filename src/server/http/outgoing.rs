@@ -141,29 +141,36 @@ impl<'c> Outgoing<'c> {
         if waits { self.flush() } else { Ok(()) }
     }
 
-    /// Has the system send a file from where it stands, of which `length` bytes are the body, as the head says; tells how
-    /// many were sent, those included that are left to the connection.
+    /// Has the system send a file from where it stands, of which `length` bytes are the body, as the head says; `sent` counts
+    /// those that left, and those that are left to the connection.
     #[cfg(target_os = "linux")]
-    pub(super) fn send_file(&mut self, file: &mut std::fs::File, length: u64) -> io::Result<u64> {
+    pub(super) fn send_file(
+        &mut self,
+        file: &mut std::fs::File,
+        length: u64,
+        sent: &mut u64,
+    ) -> io::Result<()> {
         self.check()?;
-        let result = self.send_piece(&[], false).and_then(|()| self.send_plain(file, length));
+        let result = self.send_piece(&[], false).and_then(|()| self.send_plain(file, length, sent));
         self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
         result
     }
 
     #[cfg(target_os = "linux")]
-    fn send_plain(&mut self, file: &mut std::fs::File, length: u64) -> io::Result<u64> {
+    fn send_plain(&mut self, file: &mut std::fs::File, length: u64, sent: &mut u64) -> io::Result<()> {
         use std::io::Seek;
-        let Some(encoder) = &mut self.encoder else { return Ok(0) };
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
         let mut at = libc::off_t::try_from(file.stream_position()?).map_err(io::Error::other)?;
         let mut left = wanted;
-        if self.connection.link.send_file(self.connection, file, &mut at, &mut left)? {
+        let handed_over = self.connection.link.send_file(self.connection, file, &mut at, &mut left);
+        *sent = if matches!(handed_over, Ok(true)) { wanted } else { wanted - left };
+        if handed_over? {
             self.rest.file = Some(FilePart { file: file.try_clone()?, at, left });
         } else if left > 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
         }
-        Ok(wanted)
+        Ok(())
     }
 
     /// Ends the answer; what there was no room for is left as [`into_rest`](Self::into_rest).

@@ -82,7 +82,8 @@ fn programs_that_cannot_start_tell_an_administrator_why() {
         ("/empty", "502 Bad Gateway", "a script begins with a line such as #!/bin/sh"),
         ("/plain", "403 Forbidden", "is not executable: chmod +x it"),
         ("/none", "404 Not Found", "/none: no such program"),
-        ("/", "404 Not Found", "empty segment"),
+        ("/", "404 Not Found", "the path \"/\" names no program"),
+        ("//plain", "404 Not Found", "empty segment"),
     ] {
         let answer = run(&programs, &get(path), b"").expect(status);
         answer.logged(why);

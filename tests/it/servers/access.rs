@@ -1,6 +1,8 @@
 //! Access logs, as gateways behind web servers write them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use super::apache::{self, Starts};
 use super::client::Request;
-use super::harness::{Process, is_root, program, wait_until};
+use super::harness::{Folder, Process, answers, free_port, is_root, program, wait_until};
 use super::link::{Link, Over, Protocol};
 use super::nginx::{careful_location, start_before};
 use super::site::Site;
@@ -129,9 +131,92 @@ fn refused_and_failed_requests_are_logged_too() {
     wait_until("the line stands on standard error", || site.log().contains(line));
 }
 
+/// What came before the limit on parameters was passed is not all that there is.
+#[test]
+fn a_request_with_too_many_parameters_is_logged_with_its_target() {
+    for protocol in [Protocol::FastCgi, Protocol::Scgi] {
+        let flags = ["--access-log", "-", "--access-log-format", "common", "--max-pairs", "3"];
+        let site = start(protocol, &flags);
+        site.get("/demo/x%20y?q").expect(431);
+        wait_until("the line stands on standard error", || site.log().contains("\" 431 "));
+        let log = site.log();
+        let line = log.lines().find(|line| line.contains("\" 431 ")).expect("it stands there");
+        assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+        assert!(line.contains("] \"GET /app/demo/x%20y?q HTTP/1.1\" 431 "), "{line}");
+    }
+}
+
+/// Requests that HTTP itself refuses, or that never come whole: what was seen of their first line, and who sent them.
+#[test]
+fn requests_that_cannot_be_read_are_logged_as_far_as_they_came() {
+    let folder = Folder::new();
+    let (port, path) = (free_port(), folder.path("access.log"));
+    let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--max-body", "1000"]);
+        command.args(["--head-timeout", "100ms", "--body-timeout", "100ms"]);
+        command.arg("--access-log").arg(&path).args(["--access-log-format", "common", "demo"]);
+    });
+    gateway.ready_when(|| answers(port));
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(70_000));
+    let cut = format!("GET /{}", "x".repeat(8 * 1024 - 1));
+    for (count, (wire, line, status)) in [
+        ("GET /a?b HTTP/1.1\r\nHost: h\r\nbad line\r\n\r\n", "GET /a?b HTTP/1.1", 400),
+        ("GET /a#b HTTP/1.1\r\n", "GET /a#b HTTP/1.1", 400),
+        ("GET /two words HTTP/1.1\r\n", "GET /two\\x20words HTTP/1.1", 400),
+        ("GET /q\"\x01\0\u{e9} HTTP/1.1\r\n", "GET /q\\x22\\x01\\x00\\xC3\\xA9 HTTP/1.1", 400),
+        ("GET /old\r\n", "GET /old", 400),
+        ("PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0", 505),
+        ("GET /9 HTTP/0.9\r\n\r\n", "GET /9 HTTP/0.9", 505),
+        ("CONNECT a:1 HTTP/1.1\r\n", "CONNECT a:1 HTTP/1.1", 501),
+        ("HEAD /h HTTP/1.1\r\n\r\n", "HEAD /h HTTP/1.1", 400),
+        ("POST /l HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", "POST /l HTTP/1.1", 413),
+        (&long, &cut, 414),
+        ("GET /slow HTTP/1.1\r\nHost:", "GET /slow HTTP/1.1", 408),
+        ("GET /slo", "GET /slo", 408),
+        ("POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab", "POST /body HTTP/1.1", 408),
+        ("POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nz", "POST /c HTTP/1.1", 400),
+        ("\x16\x03\x01\x02", "- -", 400),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = Request { bytes: wire.as_bytes().to_vec(), is_head: wire.starts_with("HEAD") };
+        request.send(port).expect(status);
+        let told = wait_for(&path, count + 1);
+        let told = told.last().expect("a line");
+        assert!(told.starts_with("127.0.0.1 - - ["), "{told}");
+        assert!(told.contains(&format!("] \"{line}\" {status} ")), "{wire:.60?}: {told:.300}");
+    }
+}
+
+/// Of a file that the system sends, too: it was 0 for whoever broke a download off.
+#[test]
+fn a_download_that_is_broken_off_is_logged_with_what_was_sent() {
+    const SIZE: u64 = 256 << 20;
+    let (folder, port) = (Folder::new(), free_port());
+    let path = folder.path("access.log");
+    fs::File::create(folder.mkdir("www").join("large"))
+        .and_then(|file| file.set_len(SIZE))
+        .expect("our folder");
+    let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--access-log"]).arg(&path);
+        command.args(["--access-log-format", "json"]).arg(format!("dir:{}", folder.path("www").display()));
+    });
+    gateway.ready_when(|| answers(port));
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+    stream.write_all(&Request::new("GET", "/large").bytes).expect("room in the socket");
+    stream.read_exact(&mut vec![0; 1 << 20]).expect("a part of the file");
+    drop(stream);
+    let told: Value = serde_json::from_str(&wait_for(&path, 1)[0]).expect("JSON");
+    assert_eq!((&told["status"], &told["end"]), (&200.into(), &"client gone".into()));
+    let bytes = told["bytes"].as_u64().expect("a number");
+    // Its head was among what was read.
+    assert!(((1 << 20) - 1000..SIZE).contains(&bytes), "{told}");
+}
+
 #[test]
 fn a_cgi_program_appends_to_its_log() {
-    let folder = super::harness::Folder::new();
+    let folder = Folder::new();
     let path = folder.write("access.log", "");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("its owner may");
     let directives =

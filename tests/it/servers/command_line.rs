@@ -229,7 +229,10 @@ fn the_http_gateway_serves_the_demo_and_says_where() {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--server-name", "shop.example"]);
     });
     gateway.ready_when(|| answers(port));
-    assert!(gateway.log().contains(&format!("listening on http://127.0.0.1:{port}/")), "{}", gateway.log());
+    for line in ["listening on", "serving demo at"] {
+        let line = format!("{line} http://127.0.0.1:{port}/");
+        assert!(gateway.log().contains(&line), "{}", gateway.log());
+    }
     let answer = Request::new("GET", "/a%20b?c").send(port).expect(200);
     let text = String::from_utf8(answer.body).expect("a text of UTF-8");
     for line in
@@ -239,6 +242,89 @@ fn the_http_gateway_serves_the_demo_and_says_where() {
     }
 }
 
+/// What stands at each application's URL, and each program's.
+#[test]
+fn the_http_gateway_says_which_programs_it_serves_and_where() {
+    let (folder, port) = (Folder::new(), free_port());
+    for name in ["bin", "bin/sub", "bin/sub/deep", "bin/.git", "docs"] {
+        folder.mkdir(name);
+    }
+    for (name, mode) in [
+        ("run", 0o755),
+        ("a b", 0o755),
+        ("sub/deep/x.cgi", 0o755),
+        ("script.py", 0o644),
+        ("plain.txt", 0o644),
+        ("run~", 0o755),
+        (".hidden", 0o755),
+        (".git/hook", 0o755),
+    ] {
+        let path =
+            folder.write(&format!("bin/{name}"), "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+    }
+    // In circles.
+    std::os::unix::fs::symlink("../sub", folder.path("bin/sub/round")).expect("a new link");
+    folder.write("docs/index.html", "<p>docs");
+    let (bin, docs) = (folder.path("bin").display().to_string(), folder.path("docs").display().to_string());
+    let mut gateway = Process::start(&folder, "http-gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--interpreter", ".py=/bin/sh"]);
+        command.args([
+            "--mount",
+            &format!("/docs/=dir:{docs}"),
+            "--mount",
+            &format!("/cgi=cgi:{bin}"),
+            "demo",
+        ]);
+    });
+    gateway.ready_when(|| answers(port));
+    wait_until("it has told all", || gateway.log().contains(&format!("cgi:{bin}/sub/deep/x.cgi at")));
+    let log = gateway.log();
+    let told: Vec<(&str, &str)> = log
+        .lines()
+        .filter_map(|line| line.split_once("serving ")?.1.split_once(&format!(" at http://127.0.0.1:{port}")))
+        .collect();
+    for (what, path) in [
+        ("demo".to_owned(), "/"),
+        (format!("dir:{docs}"), "/docs/"),
+        (format!("cgi:{bin}/a b"), "/cgi/a%20b"),
+        (format!("cgi:{bin}/run"), "/cgi/run"),
+        (format!("cgi:{bin}/script.py"), "/cgi/script.py"),
+        (format!("cgi:{bin}/sub/deep/x.cgi"), "/cgi/sub/deep/x.cgi"),
+    ] {
+        assert!(told.contains(&(&what, path)), "{what} at {path}: {log}");
+    }
+    assert!(!["plain", "~", "hidden", "hook"].iter().any(|name| log.contains(name)), "{log}");
+    for (_, path) in &told {
+        Request::new("GET", path).send(port).expect(200);
+    }
+    // Nothing is there, and that is said so.
+    Request::new("GET", "/cgi/").send(port).expect(404);
+    wait_until("it is told", || gateway.log().contains("the path \"/\" names no program"));
+}
+
+/// A port that is taken: the flag that was written, or would have been.
+#[test]
+fn a_port_that_is_taken_is_named_with_its_flag() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("a socket").to_string();
+    assert_refused(
+        &folder,
+        "http-gateway",
+        &["--listen", &address],
+        1,
+        &["--listen: ", &address, "another program listens"],
+    );
+    assert_refused(
+        &folder,
+        "scgi-gateway",
+        &["--socket", &address],
+        1,
+        &["--socket: ", &address, "another program listens"],
+    );
+}
+
 #[test]
 fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     let folder = Folder::new();
@@ -246,13 +332,13 @@ fn a_folder_or_a_log_that_is_not_there_is_named_with_the_reason_and_status_1() {
     for gateway in ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"] {
         let socket: &[&str] = if gateway == "cgi-gateway" { &[] } else { &["--socket", "/nowhere/x.sock"] };
         let missing = [socket, &["dir:/nowhere"]].concat();
-        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "No such file or directory"]);
+        assert_refused(&folder, gateway, &missing, 1, &["dir:/nowhere", "it does not exist"]);
         let mount = format!("/a=dir:{file}");
         let log = [socket, &["--access-log", "/nowhere/access.log"]].concat();
         let log = if socket.is_empty() { log } else { [&["--socket", "127.0.0.1:0"], &log[2..]].concat() };
         assert_refused(&folder, gateway, &log, 1, &["--access-log /nowhere/access.log", "No such file"]);
         let no_folder = [socket, &["--mount", &mount]].concat();
-        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "Not a directory"]);
+        assert_refused(&folder, gateway, &no_folder, 1, &[&file, "is no folder"]);
     }
 }
 
@@ -365,7 +451,7 @@ fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
 fn programs_that_are_not_there_are_told_at_the_start() {
     let folder = Folder::new();
     let socket = folder.path("app.sock").display().to_string();
-    let named = &["cgi:/no/such/folder: No such file or directory"];
+    let named = &["cgi:/no/such/folder: it does not exist"];
     assert_refused(&folder, "fcgi-gateway", &["--socket", &socket, "cgi:/no/such/folder"], 1, named);
     assert_refused(&folder, "cgi-gateway", &["cgi:/no/such/folder"], 1, named);
     assert!(!folder.path("app.sock").exists(), "its socket file is gone");

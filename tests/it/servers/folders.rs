@@ -1,4 +1,4 @@
-//! Folders, judged by nginx: the same files served by it and by our gateways, the same requests to both.
+//! Folders, judged by nginx and lighttpd: the same files served by them and by our gateways, the same requests to all.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
@@ -7,7 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::apache::{self, Starts};
 use super::client::{Answer, Request};
-use super::harness::{Folder, Process, is_root, program};
+use super::harness::{Folder, Process, answers, free_port, is_root, program};
+use super::lighttpd;
 use super::link::{Link, Over, Protocol, Socket};
 use super::nginx::{careful_location, start_before};
 use super::site::Site;
@@ -73,9 +74,13 @@ fn start(protocol: Protocol, flags: &[&str]) -> Site {
 }
 
 fn start_gateway(folder: &Folder, socket: &Socket, protocol: Protocol, flags: &[&str]) -> Process {
-    let gateway = if protocol == Protocol::FastCgi { "fcgi-gateway" } else { "scgi-gateway" };
+    let (gateway, more): (_, &[&str]) = match protocol {
+        Protocol::FastCgi => ("fcgi-gateway", &[]),
+        Protocol::Scgi => ("scgi-gateway", &[]),
+        Protocol::Http => ("http-gateway", &["--script-name", "/app", "--trusted-proxy", "unix"]),
+    };
     Process::start(folder, "gateway", &program(gateway), |command| {
-        command.args(["--socket", &socket.address()]).args(flags);
+        command.args(["--socket", &socket.address()]).args(flags).args(more);
         if is_root() {
             // What nobody may read nginx cannot either.
             command.args(["--socket-group", "www-data", "--user", "www-data"]);
@@ -85,6 +90,7 @@ fn start_gateway(folder: &Folder, socket: &Socket, protocol: Protocol, flags: &[
 }
 
 /// What is expected of the two.
+#[derive(Clone, Copy)]
 enum Expected {
     /// The same status, headers and body.
     Same(u16),
@@ -96,6 +102,9 @@ use Expected::{Differ, Same};
 type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], Expected);
 
 const IGNORED: &str = "RFC 9110, section 14.2, leaves the choice: a client that errs gets its file";
+
+const RESOLVED: &str =
+    "clients resolve `.` and `..` before they ask (RFC 3986, section 5.2.4): who does not, probes";
 
 const ENCODED: &str = "nginx has no ranges of files that it finds compressed";
 
@@ -204,11 +213,11 @@ const CASES: &[Case] = &[
     ("GET", "/digits.txt", &[("Accept-Encoding", "gzip")], Same(200)),
 ];
 
-fn ask(site: &Site, mount: &str, case: &Case) -> Answer {
+fn ask(port: u16, mount: &str, case: &Case) -> Answer {
     let (method, path, headers, _) = case;
     let target = format!("{mount}{path}");
     let tag = || {
-        let answer = Request::new("GET", &target).send(site.port).expect(200);
+        let answer = Request::new("GET", &target).send(port).expect(200);
         answer.header("etag").expect("an entity tag").to_owned()
     };
     let mut request = Request::new(method, &target);
@@ -217,7 +226,7 @@ fn ask(site: &Site, mount: &str, case: &Case) -> Answer {
             if value.contains("{tag}") { value.replace("{tag}", &tag()) } else { (*value).to_owned() };
         request = request.header(name, value);
     }
-    request.send(site.port)
+    request.send(port)
 }
 
 /// All that has to be the same: status, headers, body.
@@ -251,7 +260,7 @@ fn told(answer: &Answer, mount: &str) -> Told {
 
 fn judge(site: &Site, case: &Case) -> Result<(), String> {
     let (method, path, headers, expected) = case;
-    let (reference, ours) = (ask(site, "/static", case), ask(site, "/app", case));
+    let (reference, ours) = (ask(site.port, "/static", case), ask(site.port, "/app", case));
     let told = (told(&reference, "/static"), told(&ours, "/app"));
     let short = |(status, headers, body): &Told| {
         format!("{status} {headers:?} {}", body[..body.len().min(400)].escape_ascii())
@@ -280,8 +289,14 @@ fn judge(site: &Site, case: &Case) -> Result<(), String> {
 
 fn judged_by_nginx(protocol: Protocol) {
     let site = start(protocol, &["--validate"]);
+    // Over HTTP the path is what the client sent.
+    let unresolved =
+        |path: &str| protocol == Protocol::Http && ["/./", "/../"].iter().any(|part| path.contains(part));
+    let cases = CASES.iter().map(|(method, path, headers, expected)| {
+        (*method, *path, *headers, if unresolved(path) { Differ(200, 404, RESOLVED) } else { *expected })
+    });
     // All verdicts together say more than the first.
-    let verdicts: Vec<String> = CASES.iter().filter_map(|case| judge(&site, case).err()).collect();
+    let verdicts: Vec<String> = cases.filter_map(|case| judge(&site, &case).err()).collect();
     assert!(verdicts.is_empty(), "{}", verdicts.join("\n"));
     let log = site.log();
     assert!(!log.contains("broke a rule"), "{log}");
@@ -295,6 +310,124 @@ fn fastcgi_serves_files_as_nginx_does() {
 #[test]
 fn scgi_serves_files_as_nginx_does() {
     judged_by_nginx(Protocol::Scgi);
+}
+
+#[test]
+fn http_serves_files_as_nginx_does() {
+    judged_by_nginx(Protocol::Http);
+}
+
+/// Where lighttpd does something else: method, path, value of the first header, its status and ours, and why.
+const LIGHTTPD: &[(&str, &str, &str, u16, u16, &str)] = &[
+    ("GET", "/digits.txt/", "", 403, 404, NOT_THERE),
+    ("GET", "/digits.txt/x", "", 403, 404, NOT_THERE),
+    ("GET", "/pipe", "", 403, 404, NOT_THERE),
+    ("GET", "/sub/../digits.txt", "", 200, 404, RESOLVED),
+    ("GET", "/outside", "", 200, 404, "links that lead out are followed only by --dir-links any"),
+    ("GET", "/.dot", "", 200, 404, "names with a dot in front are served only by --dir-hidden"),
+    ("POST", "/digits.txt", "", 411, 405, "lighttpd wants a length before it looks for who takes the body"),
+    ("POST", "/missing", "", 411, 405, "the same"),
+    ("PUT", "/digits.txt", "", 501, 405, "RFC 9110, section 15.6.2: 501 is for what is supported nowhere"),
+    ("DELETE", "/missing", "", 404, 405, "no file takes DELETE, be it there or not"),
+    ("OPTIONS", "/digits.txt", "", 200, 204, "both say Allow; there is nothing more to say"),
+    ("GET", "/digits.txt", "\"x\"", 200, 412, CONDITIONS),
+    ("GET", "/digits.txt", "W/{tag}", 200, 412, CONDITIONS),
+    ("GET", "/digits.txt", EARLIER, 200, 412, CONDITIONS),
+    ("GET", "/digits.txt", "bytes=10-", 416, 416, LENGTH),
+    ("GET", "/digits.txt", "bytes=99-100", 416, 416, LENGTH),
+    ("GET", "/digits.txt", "bytes=0-1,4-5", 206, 206, JOINED),
+    ("GET", "/digits.txt", "bytes=8-9, 0-1,-1", 206, 206, JOINED),
+    (
+        "GET",
+        "/digits.txt",
+        "bytes=0-7,0-7",
+        206,
+        200,
+        "more is asked for than there is: nginx sends the file, too",
+    ),
+    (
+        "GET",
+        "/large.bin",
+        "bytes=0-99999,200000-",
+        206,
+        206,
+        "the first boundary has a line end before it, as nginx's",
+    ),
+    ("GET", "/digits.txt", "bytes=2-1", 416, 200, IGNORED),
+    ("GET", "/digits.txt", "bytes=a-b", 416, 200, IGNORED),
+    ("GET", "/packed.txt", "gzip, deflate, br", 200, 200, NEIGHBOURS),
+    ("GET", "/packed.txt", "gzip", 206, 206, NEIGHBOURS),
+];
+
+const NOT_THERE: &str = "what cannot be served is not there, as for nginx";
+
+const CONDITIONS: &str =
+    "lighttpd knows no If-Match and no If-Unmodified-Since: RFC 9110, sections 13.1.1 and 13.1.4";
+
+const LENGTH: &str = "RFC 9110, section 15.5.17: Content-Range tells how long the file is";
+
+const JOINED: &str = "lighttpd joins ranges that are near each other, and sends what lies between";
+
+const NEIGHBOURS: &str = "lighttpd has no compressed neighbours";
+
+/// The folder `www`, served by lighttpd at `/static/` and by http-gateway, without any web server, at `/app/`.
+fn start_beside_lighttpd(folder: &Folder) -> [(u16, Process); 2] {
+    fill(folder);
+    let root = folder.root().display();
+    let text = |end: &str, media: &str| format!("\"{end}\" => \"text/{media}; charset=utf-8\", ");
+    let texts = text(".txt", "plain") + &text(".html", "html") + &text(".htm", "html") + &text(".css", "css");
+    let directives = format!(
+        "server.modules += ( \"mod_alias\" )\nalias.url = ( \"/static/\" => \"{root}/www/\" )\n\
+         index-file.names = ( \"index.html\", \"index.htm\" )\nstatic-file.disable-pathinfo = \"enable\"\n\
+         mimetype.assign = ( {texts}\".png\" => \"image/png\", \".gz\" => \"application/gzip\", \
+         \"\" => \"application/octet-stream\" )\n"
+    );
+    let reference = lighttpd::serve(folder, &directives);
+    let port = free_port();
+    let mut gateway = Process::start(folder, "gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--validate"]);
+        if is_root() {
+            command.args(["--user", "www-data"]);
+        }
+        command.arg("--mount").arg(format!("/app/=dir:{}", folder.path("www").display()));
+    });
+    gateway.ready_when(|| answers(port));
+    [reference, (port, gateway)]
+}
+
+/// Over HTTP itself: no web server stands between.
+#[test]
+fn http_serves_files_as_lighttpd_does_or_better() {
+    let folder = Folder::new();
+    let [(reference, _lighttpd), (ours, gateway)] = start_beside_lighttpd(&folder);
+    let mut known: Vec<_> = LIGHTTPD.iter().collect();
+    let mut verdicts = Vec::new();
+    for case in CASES {
+        let (method, path, headers, _) = case;
+        let answers = (ask(reference, "/static", case), ask(ours, "/app", case));
+        let mut told = (told(&answers.0, "/static"), told(&answers.1, "/app"));
+        // It says with a part, too, that there are parts.
+        told.0.1.retain(|(name, _)| name != "accept-ranges" || told.0.0 != 206);
+        let value = headers.first().map_or("", |(_, value)| value);
+        // An If-None-Match of the same value is no difference.
+        let is_other = |name: &str| ["If-None-Match", "If-Modified-Since", "If-Range"].contains(&name);
+        let listed = known.iter().position(|(of, at, with, ..)| {
+            (of, at, *with) == (method, path, value) && !headers.iter().any(|(name, _)| is_other(name))
+        });
+        let right = match listed.map(|index| known.remove(index)) {
+            Some((.., theirs, status, _)) => (told.0.0, told.1.0) == (*theirs, *status) && told.0 != told.1,
+            None => told.0 == told.1,
+        };
+        if !(right && answers.0.whole && answers.1.whole) {
+            verdicts.push(format!(
+                "{method} {path} {headers:?}:\n lighttpd: {:.400?}\n ours: {:.400?}",
+                told.0, told.1
+            ));
+        }
+    }
+    assert!(verdicts.is_empty(), "{}", verdicts.join("\n"));
+    assert!(known.is_empty(), "no case is meant by {known:?}");
+    assert!(!gateway.log().contains("broke a rule"), "{}", gateway.log());
 }
 
 /// JavaScript has been text/javascript since RFC 9239; and a listing is for those who ask for it.

@@ -104,7 +104,7 @@ impl Target {
     #[track_caller]
     fn assert_serves(&self) {
         let answer = exchange(self.connect(), &good(self.kind));
-        assert!(answer.contains("200 OK"), "{answer:.300} {}", self.process.log());
+        assert!(answer.contains(ok(self.kind)), "{answer:.300} {}", self.process.log());
     }
 
     /// The next good request is answered, memory has grown by no more than so many MiB, and every descriptor is back.
@@ -121,11 +121,16 @@ fn good(kind: &str) -> Vec<u8> {
     request(kind, "/here")
 }
 
+/// How the answer to that begins, more or less.
+fn ok(kind: &str) -> &'static str {
+    if kind == "http" { "HTTP/1.1 200 OK" } else { "Status: 200 OK" }
+}
+
 fn request(kind: &str, path: &str) -> Vec<u8> {
     match kind {
         "fcgi" => Request { keep_conn: false, ..Request::new(&[("PATH_INFO", path)], b"") }.bytes(),
-        "scgi" => scgi(&[("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("PATH_INFO", path)]),
-        _ => format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").into_bytes(),
+        "http" => format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").into_bytes(),
+        _ => scgi(&[("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("PATH_INFO", path)]),
     }
 }
 
@@ -230,13 +235,51 @@ fn values_asked_for_for_ever_and_never_read_are_bounded() {
     }
 }
 
-#[test]
-fn ten_thousand_idle_and_half_open_connections_hold_no_worker() {
+/// As many connections as are wanted, or as the machine allows.
+fn as_many_as(wanted: usize) -> usize {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
     }
-    let many = usize::try_from(hard.saturating_sub(2000)).unwrap_or(usize::MAX).min(9_900);
+    usize::try_from(hard.saturating_sub(2000)).unwrap_or(usize::MAX).min(wanted)
+}
+
+/// Slowloris: heads that come byte by byte, and never to their end. Nobody else notices, and each is told in time.
+#[test]
+fn five_thousand_heads_that_never_end_harm_nobody() {
+    let many = as_many_as(5_000);
+    let target = Target::start("http", &["--head-timeout", "5s"]);
+    let mut held: Vec<UnixStream> = (0..many)
+        .map(|_| {
+            let mut stream = target.connect();
+            stream.write_all(b"GET /here HTTP/1.1\r\nHost: h\r\nX-Slow: ").expect("room");
+            stream
+        })
+        .collect();
+    wait_until("all are accepted", || target.count() >= target.descriptors + many);
+    let mut rounds = 0;
+    while held[0].write_all(b"x").is_ok() {
+        for (number, stream) in held.iter_mut().enumerate().skip(1) {
+            let _ = stream.write_all(b"x");
+            if number % 1000 == 0 {
+                target.assert_serves();
+            }
+        }
+        rounds += 1;
+    }
+    assert!(rounds > 0, "none of them was slow");
+    for mut stream in held {
+        let mut answer = Vec::new();
+        // A byte that came after the server had closed resets the connection.
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", answer.escape_ascii());
+    }
+    target.assert_unharmed(32);
+}
+
+#[test]
+fn ten_thousand_idle_and_half_open_connections_hold_no_worker() {
+    let many = as_many_as(9_900);
     let target = Target::start("fcgi", &[]);
     let whole = good("fcgi");
     let mut held = Vec::new();
@@ -265,6 +308,11 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
     for kind in ["fcgi", "scgi", "http"] {
         let target = Target::start(kind, &[]);
         let head = match kind {
+            "http" => {
+                let mut wire = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n".to_vec();
+                wire.resize(wire.len() + 30_000, b'x');
+                wire
+            }
             "fcgi" => {
                 let params = [("PATH_INFO", "/echo"), ("CONTENT_LENGTH", "60000")];
                 let mut wire = Request::new(&params, b"").head();
@@ -290,7 +338,7 @@ fn thirty_half_sent_bodies_and_slow_bytes_hold_no_worker() {
         }
         let mut answer = Vec::new();
         slow.read_to_end(&mut answer).expect("an answer");
-        assert!(String::from_utf8_lossy(&answer).contains("200 OK"));
+        assert!(String::from_utf8_lossy(&answer).contains(ok(kind)));
         drop(held);
         target.assert_unharmed(16);
     }
@@ -454,6 +502,64 @@ fn each_limit_bites_and_zero_is_none() {
             let answer = answers(exchange_bytes(&target, &request.bytes()).as_slice()).remove(0);
             assert!(answer.text().starts_with(status), "{flag} {value}: {answer:?}");
         }
+    }
+}
+
+/// The same over HTTP, where a client hears of it.
+#[test]
+fn each_limit_of_http_bites_and_zero_is_none() {
+    let head = |fields: &str| format!("GET /here HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n");
+    let echo = |framing: &str, body: &str| {
+        format!("POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{framing}\r\n\r\n{body}")
+    };
+    let body = "x".repeat(5000);
+    for (flag, value, wire, status) in [
+        ("--max-head", "1K", head(&format!("X: {}\r\n", "x".repeat(3000))), 431),
+        (
+            "--max-head",
+            "1K",
+            format!("GET /{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "x".repeat(3000)),
+            414,
+        ),
+        ("--max-pairs", "20", head(&"X: y\r\n".repeat(30)), 431),
+        ("--max-body", "1K", echo("Content-Length: 5000", &body), 413),
+        (
+            "--max-body",
+            "1K",
+            echo("Transfer-Encoding: chunked", &format!("1388\r\n{body}\r\n0\r\n\r\n")),
+            413,
+        ),
+    ] {
+        for (value, status) in [(value, status), ("0", 200)] {
+            let target = Target::start("http", &[flag, value]);
+            let answer = exchange(target.connect(), wire.as_bytes());
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{flag} {value}: {answer:.300}");
+            target.assert_unharmed(4);
+        }
+    }
+    let partial = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab";
+    // An application waits for this one.
+    let streamed = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nab";
+    for (flag, sent, heard) in [
+        ("--head-timeout", "GET / HT", "HTTP/1.1 408 "),
+        ("--body-timeout", partial, "HTTP/1.1 408 "),
+        ("--body-timeout", streamed, ""),
+        ("--idle-timeout", "", ""),
+    ] {
+        let target = Target::start("http", &[flag, "50ms"]);
+        let mut late = target.connect();
+        late.write_all(sent.as_bytes()).expect("room");
+        let mut answer = Vec::new();
+        // Cut off by a reset, where the application had not answered.
+        let _ = late.read_to_end(&mut answer);
+        assert_eq!(answer.get(..heard.len()), Some(heard.as_bytes()), "{flag}: {}", answer.escape_ascii());
+        target.assert_unharmed(4);
+        let target = Target::start("http", &[flag, "0"]);
+        let mut late = target.connect();
+        late.write_all(sent.as_bytes()).expect("room");
+        late.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
+        let error = late.read(&mut [0; 8]).expect_err("it stays open");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{flag}");
     }
 }
 

@@ -60,7 +60,7 @@ fn host(socket: &Socket) -> String {
 }
 
 /// Starts lighttpd with these directives.
-fn serve(folder: &Folder, directives: &str) -> (u16, Process) {
+pub(crate) fn serve(folder: &Folder, directives: &str) -> (u16, Process) {
     let lighttpd = installed("lighttpd");
     folder.mkdir("docroot");
     folder.mkdir_for_all("uploads");

@@ -1,5 +1,8 @@
 //! nginx before FastCGI, SCGI and HTTP gateways.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+
 use super::alone;
 use super::client::Request;
 use super::harness::{Folder, Process, answers, free_port, installed, is_root, program, wait_until};
@@ -216,5 +219,26 @@ fn the_recipes_of_the_readme_serve_the_demo() {
         {
             assert_demo_shows(site.port, target, path_info);
         }
+    }
+}
+
+/// Behind nginx, too, a client that comes while every worker is held up hears that it may come again.
+#[test]
+fn a_client_is_turned_away_while_every_worker_is_held_up() {
+    for protocol in [Protocol::FastCgi, Protocol::Scgi, Protocol::Http] {
+        let link = Link::new(protocol, Over::Unix).streamed();
+        let site = start_before(link, careful_location(protocol), |folder, socket| {
+            start_workbench(folder, socket, protocol, &["--workers", "1", "--worker-wait", "50ms"])
+        });
+        let mut reads_nothing = TcpStream::connect((Ipv4Addr::LOCALHOST, site.port)).expect("nginx");
+        reads_nothing.write_all(&site.request("GET", "/endless").bytes).expect("room in the socket");
+        wait_until("the worker is held up", || site.log().contains("endless has begun"));
+        let answer = site.get("/env").expect(503);
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        assert_eq!(answer.body, b"503 Service Unavailable\n");
+        drop(reads_nothing);
+        wait_until("the worker is free", || site.log().contains("endless has ended"));
+        site.get("/env").expect(200);
+        assert!(site.log().contains("no worker was free for a request within 50ms"), "{}", site.log());
     }
 }

@@ -31,7 +31,7 @@ fn start(link: Link, location: &str, prepare: impl FnOnce(&Folder), arguments: &
         prepare(folder);
         let name = if link.protocol == Protocol::FastCgi { "fcgi-gateway" } else { "scgi-gateway" };
         Process::start(folder, "gateway", &program(name), |command| {
-            command.args(["--socket", &socket.address()]);
+            command.args(["--socket", &socket.address(), "--validate"]);
             if is_root() {
                 command.args(["--socket-group", "www-data"]);
             }

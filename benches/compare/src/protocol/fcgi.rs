@@ -1,5 +1,7 @@
 //! FastCGI, one request at a time, its number 1, as nginx sends it.
 
+use std::path::Path;
+
 use super::page::{Page, Status};
 use super::{Answer, Ask, Protocol, parameters, upload};
 
@@ -16,11 +18,11 @@ const STDERR: u8 = 7;
 const PIECE: usize = 32 << 10;
 
 impl Protocol for Fcgi {
-    fn request(&self, ask: &Ask, keep: bool) -> Vec<u8> {
+    fn request(&self, ask: &Ask, keep: bool, root: Option<&Path>) -> Vec<u8> {
         let mut out = Vec::new();
         record(&mut out, BEGIN, &[0, 1, u8::from(keep), 0, 0, 0, 0, 0]);
         let mut pairs = Vec::new();
-        for (name, value) in parameters(ask) {
+        for (name, value) in parameters(ask, root) {
             for length in [name.len(), value.len()] {
                 match u8::try_from(length) {
                     Ok(short @ ..=127) => pairs.push(short),

@@ -1,12 +1,14 @@
 //! HTTP/1.1, as a proxy or a simple client sends it: answers have a Content-Length.
 
+use std::path::Path;
+
 use super::page::{Page, Status};
 use super::{Answer, Ask, Protocol, upload};
 
 pub struct Http;
 
 impl Protocol for Http {
-    fn request(&self, ask: &Ask, keep: bool) -> Vec<u8> {
+    fn request(&self, ask: &Ask, keep: bool, _: Option<&Path>) -> Vec<u8> {
         let (method, connection) =
             (if ask.upload > 0 { "POST" } else { "GET" }, if keep { "keep-alive" } else { "close" });
         let mut head = format!(

@@ -108,7 +108,9 @@ fn check(head: &[u8], place: Status, ask: &Ask) -> Result<(), String> {
     let mut lines = head.lines();
     let mut status = "200";
     if place == Status::Line {
-        status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).unwrap_or_default();
+        let line = lines.next().unwrap_or_default();
+        status =
+            line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 ")).unwrap_or_default();
     }
     let mut length = None;
     for line in lines.filter(|line| !line.is_empty()) {

@@ -1,14 +1,16 @@
 //! SCGI, as nginx sends it. A connection carries one request.
 
+use std::path::Path;
+
 use super::page::{Page, Status};
 use super::{Answer, Ask, Protocol, parameters, upload};
 
 pub struct Scgi;
 
 impl Protocol for Scgi {
-    fn request(&self, ask: &Ask, _: bool) -> Vec<u8> {
+    fn request(&self, ask: &Ask, _: bool, root: Option<&Path>) -> Vec<u8> {
         let mut head = Vec::new();
-        let mut pairs = parameters(ask);
+        let mut pairs = parameters(ask, root);
         // The specification wants a number; CONTENT_LENGTH is the first of the parameters.
         pairs[0].1 = ask.upload.to_string();
         pairs.insert(1, ("SCGI", "1".to_owned()));

@@ -2,9 +2,10 @@
 //!
 //! One thread waits for one epoll set, reads, finds the end of the request, and sends an answer that was framed
 //! beforehand. There is no limit, no time-out, no error answer, no multiplexing, no pipelining: whatever it does not know
-//! closes the connection.
+//! closes the connection. `floor fcgi|http PATH FOLDER` runs the CGI programs of a folder.
 
 mod parse;
+mod programs;
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,8 +23,10 @@ use parse::{Framing, Parser, Request};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [protocol, path] = arguments.as_slice() else {
-        bail!("write floor fcgi PATH, floor scgi PATH or floor http PATH");
+    let (protocol, path, folder) = match arguments.as_slice() {
+        [protocol, path] => (protocol, path, None),
+        [protocol, path, folder] => (protocol, path, Some(folder)),
+        _ => bail!("write floor fcgi PATH, floor scgi PATH or floor http PATH, with a folder for programs"),
     };
     let framing = match protocol.as_str() {
         "fcgi" => Framing::Fcgi,
@@ -37,6 +40,10 @@ fn main() -> anyhow::Result<()> {
     let listener = UnixListener::bind(path).with_context(|| path.clone())?;
     // std asks for a short queue.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(4096)?)?;
+    if let Some(folder) = folder {
+        programs::serve(framing, listener, folder.into());
+        return Ok(());
+    }
     listener.set_nonblocking(true)?;
     Floor { framing, set: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, answers: HashMap::new() }
         .serve(&listener)

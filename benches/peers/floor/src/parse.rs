@@ -18,6 +18,7 @@ pub struct Request {
 }
 
 /// The peer sent what the floor does not know.
+#[derive(Debug)]
 pub struct Unknown;
 
 /// One connection's requests, one after the other.
@@ -39,9 +40,9 @@ struct Record {
     content: u64,
 }
 
-const BEGIN: u8 = 1;
-const PARAMS: u8 = 4;
-const STDIN: u8 = 5;
+pub const BEGIN: u8 = 1;
+pub const PARAMS: u8 = 4;
+pub const STDIN: u8 = 5;
 
 impl Parser {
     pub fn new(framing: Framing) -> Self {
@@ -120,7 +121,12 @@ impl Parser {
 }
 
 /// A FastCGI parameter's value.
-fn param<'p>(mut pairs: &'p [u8], wanted: &[u8]) -> Option<&'p [u8]> {
+pub fn param<'p>(pairs: &'p [u8], wanted: &[u8]) -> Option<&'p [u8]> {
+    params(pairs).find(|(name, _)| *name == wanted).map(|(_, value)| value)
+}
+
+/// FastCGI parameters, up to the first that is not whole.
+pub fn params(mut pairs: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fn length(pairs: &mut &[u8]) -> Option<usize> {
         let (first, rest) = pairs.split_first()?;
         if first & 0x80 == 0 {
@@ -131,18 +137,16 @@ fn param<'p>(mut pairs: &'p [u8], wanted: &[u8]) -> Option<&'p [u8]> {
         *pairs = rest;
         Some((u32::from_be_bytes(*four) & 0x7fff_ffff) as usize)
     }
-    loop {
+    std::iter::from_fn(move || {
         let (name, value) = (length(&mut pairs)?, length(&mut pairs)?);
         let (pair, rest) = pairs.split_at_checked(name + value)?;
-        if &pair[..name] == wanted {
-            return Some(&pair[name..]);
-        }
         pairs = rest;
-    }
+        Some(pair.split_at(name))
+    })
 }
 
 /// The head's length, the body's, and the request.
-type Head = Option<(usize, u64, Request)>;
+pub type Head = Option<(usize, u64, Request)>;
 
 fn scgi(bytes: &[u8]) -> Result<Head, Unknown> {
     let Some(colon) = bytes.iter().position(|byte| *byte == b':') else { return Ok(None) };
@@ -164,7 +168,7 @@ fn scgi(bytes: &[u8]) -> Result<Head, Unknown> {
     Ok(Some((colon + 2 + length, expected, request)))
 }
 
-fn http(bytes: &[u8]) -> Result<Head, Unknown> {
+pub fn http(bytes: &[u8]) -> Result<Head, Unknown> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let mut lines = bytes[..end].split(|byte| *byte == b'\n');
     let mut words = lines.next().unwrap_or_default().split(|byte| *byte == b' ');

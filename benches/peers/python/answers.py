@@ -1,4 +1,4 @@
-"""The comparison's application as a WSGI function, for uWSGI."""
+"""The comparison's application as a WSGI function, for uWSGI, Granian, gunicorn and wsgiref."""
 
 import functools
 
@@ -18,7 +18,7 @@ def sink(stream):
 
 
 def application(environ, start_response):
-    path = environ["REQUEST_URI"]
+    path = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     if path == "/hello":
         body = HELLO
     elif path == "/64k":

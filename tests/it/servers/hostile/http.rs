@@ -80,7 +80,7 @@ fn clients_that_vanish_anywhere_leave_nothing_behind() {
 #[test]
 fn clients_that_are_late_anywhere_hear_408_or_are_cut_off() {
     for timeout in ["--head-timeout", "--body-timeout"] {
-        let target = Target::start("http", &[timeout, "100ms"]);
+        let target = Target::start("http", &[timeout, "500ms"]);
         for stage in STAGES.into_iter().chain(RUNNING) {
             let is_head = stage.1.is_empty();
             if is_head != (timeout == "--head-timeout") {

@@ -46,9 +46,10 @@ pub use privileges::Privileges;
 
 use crate::app::Application;
 use crate::environ::front::FrontSettings;
-use crate::environ::{Collector, Vars};
-use crate::error::Error;
+use crate::environ::{Collector, Environ, Vars};
+use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, Observer};
+use crate::notice::Notice;
 use crate::proto::PairPlaces;
 use crate::spool::Store;
 
@@ -405,6 +406,27 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
     }
     let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);
     Err(Error::new(crate::error::Fault::Peer, 431, message))
+}
+
+/// Logs an error that the request itself has brought about: what a peer gets wrong, or asks for in vain, it may at any pace.
+/// `false` for other errors, each of which is worth its line.
+fn log_refusal(protocol: &str, refused: bool, environ: &Environ<'_>, error: &BoxError) -> bool {
+    static REFUSED: Notice = Notice::new();
+    static IN_VAIN: Notice = Notice::new();
+    /// So much of a path shows where it leads.
+    const SHOWN: usize = 200;
+    let status = error.downcast_ref::<Error>().map_or(500, Error::status);
+    if refused {
+        REFUSED.warn(format_args!("{protocol}: request refused: {error}"));
+    } else if (400..500).contains(&status) {
+        let path = [environ.script_name(), environ.path_info()].concat();
+        let path = path.get(..SHOWN).unwrap_or(&path).escape_ascii();
+        let method = environ.method().escape_ascii();
+        IN_VAIN.warn(format_args!("{protocol}: {method} {path}: {status}: {error}"));
+    } else {
+        return false;
+    }
+    true
 }
 
 /// What is known of a request that was refused early: the answer to HEAD has no body, whatever it is, and the log shall say

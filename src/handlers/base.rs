@@ -418,9 +418,12 @@ pub(super) const MOST_CAUSES: usize = 32;
 /// [`BaseHandler::log_exception`]'s default.
 pub fn log_exception<H: BaseHandler + ?Sized>(handler: &H, environ: &mut Environ<'_>, error: &BoxError) {
     use std::io::Write as _;
+    /// A client may write more of them, for each request anew.
+    const MOST_PATH: usize = 8 * 1024;
     let method = environ.method().escape_ascii().to_string();
     let path = [environ.script_name(), environ.path_info()].concat();
-    let mut line = format!("gatewright: {method} {}: {error}", path.escape_ascii());
+    let path = path.get(..MOST_PATH).unwrap_or(&path).escape_ascii();
+    let mut line = format!("gatewright: {method} {path}: {error}");
     let mut cause = error.source();
     let mut left = handler.attributes().traceback_limit.unwrap_or(MOST_CAUSES).min(MOST_CAUSES);
     while let (Some(error), 1..) = (cause, left) {

@@ -53,6 +53,8 @@ pub(super) struct Core {
     retry: AtomicU64,
     /// How many connections there are.
     count: AtomicUsize,
+    /// Bytes of answers that wait in memory, beyond what each connection may keep.
+    parked: AtomicUsize,
     /// The next moment at which a deadline may be over.
     next_deadline: AtomicU64,
     draining: Flag,
@@ -71,6 +73,12 @@ const LAST: usize = 4096;
 
 /// How long accepting rests when the system has no room, in milliseconds.
 const REST: Millis = 100;
+
+/// Bytes of answers that may wait in memory, beyond what each connection may keep.
+const MOST_PARKED: usize = 64 << 20;
+
+/// The same of one connection: an answer without end shall not take the place of all others.
+const MOST_PARKED_OF_ONE: usize = 4 << 20;
 
 /// A panic elsewhere leaves our data as it was: every change of it is one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,6 +99,7 @@ pub(super) fn serve(server: Server, app: Arc<dyn Application>, stop: &Stop) -> i
         full: AtomicBool::new(false),
         retry: AtomicU64::new(0),
         count: AtomicUsize::new(0),
+        parked: AtomicUsize::new(0),
         next_deadline: AtomicU64::new(Millis::MAX),
         draining: Flag::default(),
         bell: Arc::clone(&stop.0),
@@ -126,6 +135,12 @@ impl Core {
         }
         self.jobs.push(job);
         self.bell.ring_if_wanted();
+    }
+
+    /// Whether requests wait, and all the workers that there may be are with others: who waits for a slow peer should leave
+    /// that to the connection, if it can.
+    pub(super) fn is_pressed(&self) -> bool {
+        !self.jobs.is_empty() && !self.workers.listens() && self.workers.are_used_up()
     }
 
     fn call_one(&self) {
@@ -276,6 +291,37 @@ impl Core {
         if let Some(token) = session.link().token() {
             self.push(Job::Turn(Event { token, ..Event::default() }));
         }
+    }
+}
+
+/// Bytes of an answer that wait in memory for their peer, counted with those of all connections.
+pub(super) struct Parked {
+    core: Arc<Core>,
+    length: usize,
+}
+
+impl Parked {
+    /// `None` when too many wait already.
+    pub(super) fn new(core: &Arc<Core>, length: usize) -> Option<Self> {
+        let mut parked = Self { core: Arc::clone(core), length: 0 };
+        parked.grow(length).then_some(parked)
+    }
+
+    /// `false` when no more may wait.
+    pub(super) fn grow(&mut self, by: usize) -> bool {
+        let more = |parked: usize| parked.checked_add(by).filter(|parked| *parked <= MOST_PARKED);
+        if self.length.saturating_add(by) > MOST_PARKED_OF_ONE {
+            return false;
+        }
+        let counted = self.core.parked.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        self.length += if counted { by } else { 0 };
+        counted
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.core.parked.fetch_sub(self.length, Ordering::SeqCst);
     }
 }
 

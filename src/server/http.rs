@@ -13,6 +13,7 @@ mod environ;
 mod forwarded;
 mod handler;
 mod outgoing;
+mod rest;
 
 pub(super) use connection::Connection;
 pub use environ::{Ends, ServerName, Site, SiteError};

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, sendmsg};
 
 use super::clock::Millis;
-use super::core::{Core, Session, lock};
+use super::core::{Core, Parked, Session, lock};
 use super::ready::{Event, Interest, Token};
 use super::{Flag, Stream};
 
@@ -126,39 +126,85 @@ impl Link {
         Ok(())
     }
 
-    /// Has the system send `length` bytes of a file, from where it stands, waiting for room as
-    /// [`send_all`](Self::send_all) does. Counts in `sent` how many left, also when it fails: fewer without a failure, where
-    /// the file has become shorter.
+    /// Sends `pieces`, waiting for room as [`send_all`](Self::send_all) does, unless others need this thread before all have
+    /// left: what is left of the pieces then is counted as parked.
+    pub(super) fn send_most<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        pieces: &mut &mut [IoSlice<'_>],
+    ) -> io::Result<Option<Parked>> {
+        IoSlice::advance_slices(pieces, 0);
+        while !pieces.is_empty() {
+            let count = self.send_now(pieces)?;
+            if count > 0 {
+                IoSlice::advance_slices(pieces, count);
+                continue;
+            }
+            let left = pieces.iter().map(|piece| piece.len()).sum();
+            let mut parked = None;
+            let give_up = &mut || {
+                parked = if self.core.is_pressed() { Parked::new(&self.core, left) } else { None };
+                parked.is_some()
+            };
+            if !self.wait(session, Wait::Output, self.core.settings.write_timeout, Some(give_up))? {
+                return Ok(parked);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has the system send `left` bytes of a file from `at` on, both moved by what has left, waiting for room as
+    /// [`send_all`](Self::send_all) does. Ends early where the file has become shorter, or, with `true`, where others
+    /// need this thread.
     #[cfg(target_os = "linux")]
     pub(super) fn send_file<S: Session + 'static>(
         &self,
         session: &Arc<S>,
         file: &std::fs::File,
-        length: u64,
-        sent: &mut u64,
-    ) -> io::Result<()> {
+        at: &mut libc::off_t,
+        left: &mut u64,
+    ) -> io::Result<bool> {
         /// So much at once, so that the client is seen to read on.
         const PIECE: u64 = 1 << 20;
+        while *left > 0 {
+            match self.send_file_now(file, at, (*left).min(PIECE))? {
+                Some(0) => break,
+                Some(count) => {
+                    *left = left.saturating_sub(count);
+                    self.note_output();
+                }
+                None => {
+                    let give_up = &mut || self.core.is_pressed();
+                    if !self.wait(session, Wait::Output, self.core.settings.write_timeout, Some(give_up))? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Has the system send up to `most` bytes of a file, without waiting; `None` when there is no room.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_file_now(
+        &self,
+        file: &std::fs::File,
+        at: &mut libc::off_t,
+        most: u64,
+    ) -> io::Result<Option<u64>> {
         // All other calls say each time that they do not wait; this one cannot.
         if !self.nonblocking.swap(true, Ordering::Relaxed) {
             self.stream.set_nonblocking()?;
         }
-        while *sent < length {
-            let piece = usize::try_from(PIECE.min(length - *sent)).unwrap_or(usize::MAX);
-            match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, None, piece) {
-                Ok(0) => break,
-                Ok(count) => {
-                    *sent += count as u64;
-                    self.note_output();
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    self.wait_for(session, Wait::Output, self.core.settings.write_timeout)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        loop {
+            return match nix::sys::sendfile::sendfile(self.stream.as_fd(), file, Some(at), most) {
+                Ok(count) => Ok(Some(count as u64)),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
         }
-        Ok(())
     }
 
     /// Has the calling thread wait for input or for room; the housekeeper ends the wait when its time is over.
@@ -168,14 +214,29 @@ impl Link {
         wait: Wait,
         most: Duration,
     ) -> io::Result<()> {
+        self.wait(session, wait, most, None).map(drop)
+    }
+
+    /// The same, but with `false` it ends early: `give_up`, which is asked now and then, has said so.
+    fn wait<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        wait: Wait,
+        most: Duration,
+        mut give_up: Option<&mut dyn FnMut() -> bool>,
+    ) -> io::Result<bool> {
+        /// In milliseconds.
+        const ASK: u8 = 100;
         self.settle(session)?;
         self.set_deadline(wait, self.core.clock.after(most));
         let flags = if wait == Wait::Output { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let timeout = if give_up.is_some() { PollTimeout::from(ASK) } else { PollTimeout::NONE };
         let result = loop {
-            match poll(&mut [PollFd::new(self.stream.as_fd(), flags)], PollTimeout::NONE) {
-                Err(Errno::EINTR) => {}
+            match poll(&mut [PollFd::new(self.stream.as_fd(), flags)], timeout) {
+                Ok(0) if give_up.as_mut().is_some_and(|give_up| give_up()) => break Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
                 Err(error) => break Err(error.into()),
-                Ok(_) => break Ok(()),
+                Ok(_) => break Ok(true),
             }
         };
         self.set_deadline(wait, None);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
 use super::ready::Event;
-use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, set_line};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, log_refusal, set_line};
 use crate::app::refusal;
 use crate::environ::{Abort, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
@@ -536,11 +536,8 @@ impl BaseHandler for Handler<'_> {
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
-        static REFUSED: Notice = Notice::new();
-        // What a peer gets wrong, it may get wrong at any pace.
-        match self.refused {
-            true => REFUSED.warn(format_args!("scgi: request refused: {error}")),
-            false => base::log_exception(self, environ, error),
+        if !log_refusal("scgi", self.refused, environ, error) {
+            base::log_exception(self, environ, error);
         }
     }
 }

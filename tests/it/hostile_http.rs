@@ -50,6 +50,43 @@ fn requests_that_follow_each_other_for_ever_starve_no_other_connection() {
     server.assert_serves_beside_floods(b"", requests.as_bytes(), || ask(&server, "/good"));
 }
 
+/// Each of them held a worker, for as long as it read a little now and then.
+#[test]
+fn large_answers_that_nobody_reads_leave_the_workers_to_others() {
+    const SENT: usize = 4_000_000;
+    let large = |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        let file = std::fs::File::open(std::env::current_exe()?)?;
+        match environ.path_info() {
+            b"/file" => respond.start("200 OK", [("Content-Type", "text/plain")])?.send_file(file),
+            b"/sent" => respond.start("200 OK", [("Content-Type", "text/plain")])?.send(vec![b'x'; SENT]),
+            _ => here(environ, respond),
+        }
+    };
+    let server = Running::with(Protocol::Http, large, two_workers);
+    let mut silent: Vec<_> = ["/file", "/sent", "/file", "/sent", "/file"]
+        .into_iter()
+        .map(|path| {
+            let mut stream = server.connect();
+            let wire = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\nGET /next HTTP/1.0\r\nHost: h\r\n\r\n");
+            stream.write_all(wire.as_bytes()).unwrap();
+            (path, stream)
+        })
+        .collect();
+    (0..5).for_each(|_| ask(&server, "/good"));
+    // One goes away; whoever reads after all gets all of it, and the next answer.
+    silent.remove(0);
+    let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    for (path, mut stream) in silent {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let body = if path == "/file" { &file[..] } else { &[b'x'; SENT] };
+        let (first, next) = answer[head..].split_at(body.len());
+        assert!(first == body, "{path}: not what was sent");
+        assert!(next.starts_with(b"HTTP/1.1 200 OK\r\n") && next.ends_with(b"h/next"), "{path}");
+    }
+}
+
 /// What came behind a body that nobody reads, and that was too long to be dropped, was read for as long as it came.
 #[test]
 fn a_body_that_nobody_reads_and_that_never_ends_holds_no_worker() {

@@ -1,5 +1,6 @@
 //! Programs from their start to their end: every one is reaped, and none outlives what it was started for.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -21,8 +22,8 @@ use crate::sys::Spawned;
 /// How often the keeper looks for what no descriptor tells: members of a group, orphans.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// For how long those are looked for that a killed program may have left behind.
-const LAST_LOOKS: Duration = Duration::from_secs(1);
+/// For how long those are looked for that a killed program may have left behind. Most often one look is enough.
+const LAST_LOOKS: Duration = Duration::from_secs(3);
 
 /// How often orphans that have ended are reaped.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -88,6 +89,7 @@ struct Kept {
     running: Running,
     stage: Stage,
     strays: Vec<Stray>,
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,8 +194,10 @@ impl Keeper {
         }
         let until = Instant::now() + LAST_LOOKS;
         loop {
+            // Asked first: what a program started before its end is seen by a look after it.
+            let idle = self.is_idle();
             strays = self.signal_all(&programs, Signal::SIGKILL);
-            if (self.is_idle() && strays.is_empty()) || Instant::now() >= until {
+            if (idle && strays.is_empty()) || Instant::now() >= until {
                 break;
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -210,11 +214,12 @@ impl Keeper {
     /// Sends a signal to these programs' groups and to those that have left them; gives the latter.
     fn signal_all(&self, programs: &HashMap<i32, Trace>, signal: Signal) -> Vec<Stray> {
         let mut strays = Vec::new();
+        let all = Snapshot::take();
         for (pid, trace) in programs {
             let is_running = self.lock().running.contains_key(pid);
             // The number of one that was reaped may be another's by now.
             let root = is_running.then(|| Pid::from_raw(*pid));
-            strays.extend(strays_of(root, trace).into_iter().filter(Stray::lives));
+            strays.extend(all.strays(root, trace).into_iter().filter(Stray::lives));
             self.signal(Pid::from_raw(*pid), signal);
             if signal == Signal::SIGKILL {
                 trace.kill();
@@ -256,11 +261,16 @@ impl Keeper {
     /// Asks a program to end, and sees to it.
     fn end(self: &Arc<Self>, running: Running) {
         let pid = running.spawned.pid;
-        let strays = strays_of(Some(pid), &running.trace);
+        // Those that have left it already are found by the keeper where this process adopts them; elsewhere they can be
+        // told only as long as their parents live.
+        let strays = match running.trace.mark {
+            Some(_) => Vec::new(),
+            None => Snapshot::take().strays(Some(pid), &running.trace),
+        };
         self.signal(pid, Signal::SIGTERM);
         strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
         let until = Instant::now() + self.grace;
-        self.keep(Kept { running, stage: Stage::Asked { until }, strays });
+        self.keep(Kept { running, stage: Stage::Asked { until }, strays, ended: false });
     }
 
     fn keep(self: &Arc<Self>, kept: Kept) {
@@ -297,7 +307,10 @@ impl Keeper {
             self.wait(&kept);
             let _ = (&self.woken).read(&mut [0; 64]);
             kept.append(&mut self.lock().given);
-            kept.retain_mut(|one| !self.look_after(one));
+            // Whoever has ended by now can have no child that the look at all processes does not see.
+            kept.iter_mut().for_each(|one| one.ended = peek(one.running.spawned.pid).is_some());
+            let all = OnceCell::new();
+            kept.retain_mut(|one| !self.look_after(one, &all));
             let mut state = self.lock();
             if state.over && kept.is_empty() && state.given.is_empty() {
                 state.has_thread = false;
@@ -342,9 +355,9 @@ impl Keeper {
     }
 
     /// Looks at one program; `true` when nothing is left to do.
-    fn look_after(&self, one: &mut Kept) -> bool {
+    fn look_after(&self, one: &mut Kept, all: &OnceCell<Snapshot>) -> bool {
         let pid = one.running.spawned.pid;
-        let ended = peek(pid).is_some();
+        let ended = one.ended;
         let (signal, until) = match one.stage {
             Stage::Watched if !ended => return false,
             Stage::Watched => {
@@ -355,15 +368,15 @@ impl Keeper {
             Stage::Killed { until } => (Signal::SIGKILL, until),
         };
         // The program itself stays unreaped meanwhile: the number of its group cannot become another's.
-        let left =
-            !ended || has_members(pid) || one.strays.iter().any(Stray::lives) || one.finds_strays(signal);
+        let all = all.get_or_init(Snapshot::take);
+        let found = one.finds_strays(all, signal);
+        let left = !ended || found || all.has_members(pid) || one.strays.iter().any(Stray::lives);
         let in_time = Instant::now() < until;
         match one.stage {
             _ if !left => {}
             Stage::Asked { .. } if in_time => return false,
             Stage::Killed { .. } if ended && !in_time => {}
             stage => {
-                one.finds_strays(Signal::SIGKILL);
                 self.signal(pid, Signal::SIGKILL);
                 one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
                 one.running.trace.kill();
@@ -387,11 +400,10 @@ impl Trace {
 
 impl Kept {
     /// Looks again for descendants outside the group; whether there are any that were not known. They get the signal.
-    fn finds_strays(&mut self, signal: Signal) -> bool {
-        let all = strays_of(Some(self.running.spawned.pid), &self.running.trace);
+    fn finds_strays(&mut self, all: &Snapshot, signal: Signal) -> bool {
         let before = self.strays.len();
-        for stray in all {
-            if stray.lives() && !self.strays.contains(&stray) {
+        for stray in all.strays(Some(self.running.spawned.pid), &self.running.trace) {
+            if !self.strays.contains(&stray) && stray.lives() {
                 stray.signal(signal);
                 self.strays.push(stray);
             }
@@ -423,7 +435,7 @@ impl Program {
         if ended || peek(running.spawned.pid).is_some() {
             self.keeper.reap(running.spawned.pid);
         } else {
-            self.keeper.keep(Kept { running, stage: Stage::Watched, strays: Vec::new() });
+            self.keeper.keep(Kept { running, stage: Stage::Watched, strays: Vec::new(), ended: false });
         }
     }
 }
@@ -472,8 +484,10 @@ impl Stray {
 }
 
 /// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug)]
 struct Stat {
     state: u8,
+    parent: i32,
     group: i32,
     started: u64,
 }
@@ -485,23 +499,16 @@ fn stat_of(pid: i32) -> Option<Stat> {
     let text = std::str::from_utf8(text.get(behind + 2..)?).ok()?;
     let mut fields = text.split(' ');
     let state = *fields.next()?.as_bytes().first()?;
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let started = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, group, started })
+    Some(Stat { state, parent, group, started })
 }
 
 /// The numbers in `/proc`.
 fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Whether anybody but its leader lives in a group.
-fn has_members(leader: Pid) -> bool {
-    let leader = leader.as_raw();
-    processes().any(|pid| {
-        pid != leader && stat_of(pid).is_some_and(|stat| stat.group == leader && stat.state != b'Z')
-    })
 }
 
 /// The children of a process: of each of its threads.
@@ -511,31 +518,74 @@ fn children_of(pid: &str) -> Vec<i32> {
     lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// A program's descendants that have left its group: those that can be reached from it, and, where orphans are adopted,
-/// those among them that carry its mark.
-fn strays_of(leader: Option<Pid>, trace: &Trace) -> Vec<Stray> {
-    let leader = leader.map(Pid::as_raw);
-    let mut found = leader.map(|leader| children_of(&leader.to_string())).unwrap_or_default();
-    found.extend(trace.group.iter().flat_map(|group| group.processes()));
-    if let Some(mark) = trace.mark {
-        let mark = format!("{MARK}={}.{mark}", std::process::id());
-        found.extend(children_of("self").into_iter().filter(|pid| carries(*pid, mark.as_bytes())));
-    }
-    let mut seen: HashSet<i32> = leader.into_iter().collect();
-    let mut strays = Vec::new();
-    while let Some(pid) = found.pop() {
-        if seen.insert(pid) {
-            found.extend(children_of(&pid.to_string()));
-            let stat = stat_of(pid).filter(|stat| Some(stat.group) != leader);
-            strays.extend(stat.map(|stat| Stray { pid, started: stat.started }));
-        }
-    }
-    strays
+/// All processes that live, at one moment: looking costs as much as there are, whoever asks.
+struct Snapshot {
+    all: HashMap<i32, Stat>,
+    children: HashMap<i32, Vec<i32>>,
+    /// This process's children by the marks that they carry.
+    marked: OnceCell<HashMap<u64, Vec<i32>>>,
 }
 
-fn carries(pid: i32, mark: &[u8]) -> bool {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|byte| *byte == 0).any(|variable| variable == mark)
+impl Snapshot {
+    fn take() -> Self {
+        let all = processes().filter_map(|pid| Some((pid, stat_of(pid).filter(|stat| stat.state != b'Z')?)));
+        let all: HashMap<i32, Stat> = all.collect();
+        let mut children = HashMap::<i32, Vec<i32>>::new();
+        for (pid, stat) in &all {
+            children.entry(stat.parent).or_default().push(*pid);
+        }
+        Self { all, children, marked: OnceCell::new() }
+    }
+
+    /// Whether anybody but its leader lives in a group.
+    fn has_members(&self, leader: Pid) -> bool {
+        let leader = leader.as_raw();
+        self.all.iter().any(|(pid, stat)| stat.group == leader && *pid != leader)
+    }
+
+    fn children_of(&self, pid: i32) -> &[i32] {
+        self.children.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    fn marked(&self, mark: u64) -> &[i32] {
+        let marked = self.marked.get_or_init(|| {
+            let mut marked = HashMap::<u64, Vec<i32>>::new();
+            for pid in self.children_of(i32::try_from(std::process::id()).unwrap_or_default()) {
+                if let Some(mark) = mark_of(*pid) {
+                    marked.entry(mark).or_default().push(*pid);
+                }
+            }
+            marked
+        });
+        marked.get(&mark).map_or(&[], Vec::as_slice)
+    }
+
+    /// A program's descendants that have left its group: those that can be reached from it, those in its control group,
+    /// and, where orphans are adopted, those among them that carry its mark.
+    fn strays(&self, leader: Option<Pid>, trace: &Trace) -> Vec<Stray> {
+        let leader = leader.map(Pid::as_raw);
+        let mut found = leader.map_or_else(Vec::new, |leader| self.children_of(leader).to_vec());
+        found.extend_from_slice(trace.mark.map_or(&[], |mark| self.marked(mark)));
+        found.extend(trace.group.iter().flat_map(|group| group.processes()));
+        let mut seen: HashSet<i32> = leader.into_iter().collect();
+        let mut strays = Vec::new();
+        while let Some(pid) = found.pop() {
+            if seen.insert(pid) {
+                found.extend_from_slice(self.children_of(pid));
+                let stat = self.all.get(&pid).filter(|stat| Some(stat.group) != leader);
+                strays.extend(stat.map(|stat| Stray { pid, started: stat.started }));
+            }
+        }
+        strays
+    }
+}
+
+/// The number that this process has marked a program and its descendants with.
+fn mark_of(pid: i32) -> Option<u64> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let start = format!("{MARK}={}.", std::process::id());
+    let mark = environ.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(start.as_bytes()))?;
+    std::str::from_utf8(mark).ok()?.parse().ok()
 }
 
 /// Reaps adopted processes that have ended, and were seen so the last time too: one that was just started may not be among

@@ -311,6 +311,11 @@ impl Workers {
         self.first.saturating_sub(quick)
     }
 
+    /// Whether there may be no more, and too few get on.
+    pub(super) fn are_used_up(&self) -> bool {
+        self.total.load(Ordering::SeqCst) >= self.most && self.missing() > 0
+    }
+
     pub(super) fn grow(core: &Arc<Core>, by: usize) {
         static FAILED: crate::notice::Notice = crate::notice::Notice::new();
         for _ in 0..by {

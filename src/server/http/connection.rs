@@ -1,7 +1,7 @@
 //! One connection: requests come one after the other, and are answered in that order.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::body::Body;
 use super::environ::{Ends, Site};
 use super::handler::Handler;
 use super::outgoing::{Outgoing, Progress};
+use super::rest::{Rest, Sent};
 use crate::app::refusal;
 use crate::environ::Vars;
 use crate::error::{Error, Fault};
@@ -56,7 +57,7 @@ enum Stage {
     /// A worker has it.
     Running,
     /// The end of the answer waits for room; then what stands beside it.
-    Sending(Vec<u8>, After),
+    Sending(Rest, After),
     /// Answered; what is left of the body is read and dropped, so much until now.
     Skipping(BodyDecoder, u64),
     /// Answered; what the client still sends is read and dropped, so much until now.
@@ -443,10 +444,10 @@ impl Connection {
         let Stage::Sending(rest, _) = &mut state.stage else { return Some(state) };
         let result = match self.link.has_expired(Wait::Output) {
             true => Err(io::ErrorKind::TimedOut.into()),
-            false => self.link.send_now(&[IoSlice::new(rest)]).inspect(|sent| drop(rest.drain(..*sent))),
+            false => rest.send(&self.link),
         };
         match result {
-            Ok(_) if rest.is_empty() => {
+            Ok(Sent::All) => {
                 self.link.set_deadline(Wait::Output, None);
                 let _ = self.link.want_room(self, || false);
                 let after = match std::mem::replace(&mut state.stage, Stage::Running) {
@@ -455,8 +456,18 @@ impl Connection {
                 };
                 self.follow(state, after)
             }
-            Ok(_) => {
-                let _ = self.link.park(self);
+            Ok(sent) => {
+                if sent != Sent::Full(false) {
+                    let until = self.link.core.clock.after(self.settings().write_timeout);
+                    self.link.set_deadline(Wait::Output, until);
+                }
+                let parked = match sent {
+                    Sent::Some => self.link.park_again(self),
+                    _ => self.link.park(self),
+                };
+                if parked.is_err() {
+                    self.leave(state);
+                }
                 None
             }
             Err(_) => {
@@ -558,12 +569,7 @@ impl Connection {
     }
 
     /// The answer is on its way, but for `rest`; says whether there may be more to read at once.
-    fn answered<'s>(
-        self: &'s Arc<Self>,
-        mut state: MutexGuard<'s, State>,
-        rest: Vec<u8>,
-        after: After,
-    ) -> bool {
+    fn answered<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>, rest: Rest, after: After) -> bool {
         if !rest.is_empty() {
             let most = self.settings().write_timeout;
             state.stage = Stage::Sending(rest, after);

@@ -12,8 +12,7 @@ use crate::error::BoxError;
 use crate::handlers::{
     Attributes, BaseHandler, Flow, Head, Outcome, Output, Scratch, SimpleHandler, Streams, base,
 };
-use crate::notice::Notice;
-use crate::server::Settings;
+use crate::server::{Settings, log_refusal};
 #[cfg(target_os = "linux")]
 use crate::util::FileSource;
 
@@ -95,11 +94,8 @@ impl BaseHandler for Handler<'_, '_> {
     }
 
     fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
-        static REFUSED: Notice = Notice::new();
-        // What a client gets wrong, it may get wrong at any pace.
-        match self.refused {
-            true => REFUSED.warn(format_args!("http: request refused: {error}")),
-            false => base::log_exception(self, environ, error),
+        if !log_refusal("http", self.refused, environ, error) {
+            base::log_exception(self, environ, error);
         }
     }
 }

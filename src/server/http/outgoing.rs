@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::connection::Connection;
+#[cfg(target_os = "linux")]
+use super::rest::FilePart;
+use super::rest::{Rest, Sent};
 use crate::handlers::{End, Flow, Head};
 use crate::proto::http::{BodyEncoder, CONTINUE, ChunkHead, Exchange, HeadEncoder, ResponseHead};
 use crate::util::format_date_time;
@@ -14,7 +17,8 @@ use crate::util::format_date_time;
 const GATHER: usize = 64 * 1024;
 /// What the buffer may keep between requests.
 const KEPT: usize = 2 * GATHER;
-/// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
+/// The end of an answer for which there is no room waits in memory up to this size, and holds no worker. More of it does
+/// so only while workers are needed elsewhere.
 const MOST_REST: usize = 64 * 1024;
 /// An unread body that is longer is not read only to keep the connection.
 pub(super) const MOST_UNREAD: u64 = 1 << 20;
@@ -50,7 +54,7 @@ pub(super) struct Outgoing<'c> {
     /// Framed bytes that have not left.
     wire: Vec<u8>,
     /// The end of the answer, where there was no room for it.
-    rest: Vec<u8>,
+    rest: Rest,
     /// Whether some of the answer has left.
     left: bool,
     flow: Flow,
@@ -75,7 +79,7 @@ impl<'c> Outgoing<'c> {
             encoder: None,
             body,
             wire,
-            rest: Vec::new(),
+            rest: Rest::default(),
             left: false,
             flow: Flow::default(),
             broken: None,
@@ -114,14 +118,14 @@ impl<'c> Outgoing<'c> {
             self.body.extend_from_slice(data);
             return Ok(());
         }
-        let result = self.send_piece(data);
+        let result = self.send_piece(data, true);
         self.noting(result)
     }
 
     /// Sends all that has gathered.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.check()?;
-        let result = self.send_piece(&[]);
+        let result = self.send_piece(&[], false);
         self.noting(result)
     }
 
@@ -137,21 +141,36 @@ impl<'c> Outgoing<'c> {
         if waits { self.flush() } else { Ok(()) }
     }
 
-    /// Has the system send a file of which `length` bytes are the body, as the head says; `sent` counts those that left.
+    /// Has the system send a file from where it stands, of which `length` bytes are the body, as the head says; `sent` counts
+    /// those that left, and those that are left to the connection.
     #[cfg(target_os = "linux")]
-    pub(super) fn send_file(&mut self, file: &std::fs::File, length: u64, sent: &mut u64) -> io::Result<()> {
+    pub(super) fn send_file(
+        &mut self,
+        file: &mut std::fs::File,
+        length: u64,
+        sent: &mut u64,
+    ) -> io::Result<()> {
         self.check()?;
-        let result = self.send_piece(&[]).and_then(|()| {
-            let Some(encoder) = &mut self.encoder else { return Ok(()) };
-            let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
-            self.connection.link.send_file(self.connection, file, wanted, sent)?;
-            match *sent == wanted {
-                true => Ok(()),
-                false => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
-            }
-        });
+        let result = self.send_piece(&[], false).and_then(|()| self.send_plain(file, length, sent));
         self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
         result
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_plain(&mut self, file: &mut std::fs::File, length: u64, sent: &mut u64) -> io::Result<()> {
+        use std::io::Seek;
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
+        let mut at = libc::off_t::try_from(file.stream_position()?).map_err(io::Error::other)?;
+        let mut left = wanted;
+        let handed_over = self.connection.link.send_file(self.connection, file, &mut at, &mut left);
+        *sent = if matches!(handed_over, Ok(true)) { wanted } else { wanted - left };
+        if handed_over? {
+            self.rest.file = Some(FilePart { file: file.try_clone()?, at, left });
+        } else if left > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
+        }
+        Ok(())
     }
 
     /// Ends the answer; what there was no room for is left as [`into_rest`](Self::into_rest).
@@ -170,7 +189,7 @@ impl<'c> Outgoing<'c> {
     }
 
     /// The end of the answer that waits for room, and the two pieces of memory to use again.
-    pub(super) fn into_rest(mut self) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    pub(super) fn into_rest(mut self) -> (Rest, Vec<u8>, Vec<u8>) {
         self.body.clear();
         self.body.shrink_to(KEPT);
         (self.rest, self.wire, self.body)
@@ -196,8 +215,9 @@ impl<'c> Outgoing<'c> {
         self.encoder = Some(head.frame(&exchange, length, &mut self.wire));
     }
 
-    /// Sends what has gathered and `data`, which may be large, from where it is.
-    fn send_piece(&mut self, data: &[u8]) -> io::Result<()> {
+    /// Sends what has gathered and `data`, which may be large, from where it is. What `may_wait` stays in memory where its
+    /// worker is needed elsewhere.
+    fn send_piece(&mut self, data: &[u8], may_wait: bool) -> io::Result<()> {
         self.frame_head(None);
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let gathered = encoder.take(self.body.len());
@@ -208,11 +228,10 @@ impl<'c> Outgoing<'c> {
         let chunk = (encoder.is_chunked() && length > 0).then(|| ChunkHead::new(length));
         let before = chunk.as_ref().map_or(&b""[..], ChunkHead::as_bytes);
         let behind = if chunk.is_some() { &b"\r\n"[..] } else { b"" };
-        let pieces = [&self.rest[..], &self.wire, before, gathered, data, behind];
-        let result = self.connection.link.send_all(self.connection, &mut pieces.map(IoSlice::new));
+        let mut pieces = [&self.wire, before, gathered, data, behind].map(IoSlice::new);
+        let result = send_behind(self.connection, &mut self.rest, &mut pieces, may_wait);
         self.left = true;
         self.connection.link.note_output();
-        self.rest.clear();
         self.wire.clear();
         self.body.clear();
         result
@@ -234,23 +253,53 @@ impl<'c> Outgoing<'c> {
         let pieces = [&self.wire[..], before, body, &end];
         self.left = true;
         let link = &self.connection.link;
-        if pieces.iter().any(|piece| !piece.is_empty()) {
+        let is_first = self.rest.is_empty() || self.rest.send(link)? == Sent::All;
+        if is_first && pieces.iter().any(|piece| !piece.is_empty()) {
             let mut sent = link.send_now(&pieces.map(IoSlice::new))?;
             for piece in pieces {
                 let (gone, left) = piece.split_at_checked(sent).unwrap_or((piece, &[]));
                 sent -= gone.len();
-                self.rest.extend_from_slice(left);
+                self.rest.keep(left);
             }
+        } else if !is_first {
+            pieces.iter().for_each(|piece| self.rest.keep(piece));
         }
-        if self.rest.len() > MOST_REST {
-            link.send_all(self.connection, &mut [IoSlice::new(&self.rest)])?;
-            self.rest.clear();
+        if is_first && self.rest.bytes().len() > MOST_REST {
+            let rest = std::mem::take(&mut self.rest);
+            let mut pieces = [IoSlice::new(rest.bytes())];
+            send_behind(self.connection, &mut self.rest, &mut pieces, true)?;
         }
         link.note_output();
         self.wire.clear();
         self.body.clear();
         Ok(())
     }
+}
+
+/// Sends `pieces` behind what is still to leave before them. What `may_wait` stays in memory where its worker is needed
+/// elsewhere.
+fn send_behind(
+    connection: &Arc<Connection>,
+    rest: &mut Rest,
+    mut pieces: &mut [IoSlice<'_>],
+    may_wait: bool,
+) -> io::Result<()> {
+    let link = &connection.link;
+    if !rest.is_empty() {
+        rest.send(link)?;
+        if may_wait && !rest.is_empty() && rest.park_more(pieces) {
+            return Ok(());
+        }
+        link.send_all(connection, &mut [IoSlice::new(rest.bytes())])?;
+        rest.clear();
+    }
+    if !may_wait {
+        return link.send_all(connection, pieces);
+    }
+    if let Some(parked) = link.send_most(connection, &mut pieces)? {
+        rest.park(pieces, parked);
+    }
+    Ok(())
 }
 
 /// The Server header. Which version it is concerns nobody outside.

@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod flags;
 mod http;
+mod names;
 
 use super::client::PATIENCE;
 use super::harness::{Folder, Process, program, wait_until};
@@ -374,7 +375,7 @@ fn peers_that_never_read_are_given_up_in_time() {
             stream.write_all(&request(kind, "/big")).expect("room");
         }
         target.assert_serves();
-        target.assert_unharmed(8);
+        target.assert_unharmed(if kind == "http" { 40 } else { 8 });
     }
 }
 
@@ -572,7 +573,8 @@ fn each_time_out_closes_a_late_connection() {
     for (flag, sent) in
         [("--head-timeout", &head[..20]), ("--body-timeout", &head[..]), ("--idle-timeout", &b""[..])]
     {
-        let target = Target::start("fcgi", &[flag, "50ms"]);
+        // A good request has to come within it on a busy machine, too.
+        let target = Target::start("fcgi", &[flag, "500ms"]);
         let mut late = target.connect();
         late.write_all(sent).expect("room");
         assert_eq!(late.read(&mut [0; 8]).expect("closed in order"), 0, "{flag}");

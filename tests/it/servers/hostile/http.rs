@@ -80,7 +80,7 @@ fn clients_that_vanish_anywhere_leave_nothing_behind() {
 #[test]
 fn clients_that_are_late_anywhere_hear_408_or_are_cut_off() {
     for timeout in ["--head-timeout", "--body-timeout"] {
-        let target = Target::start("http", &[timeout, "100ms"]);
+        let target = Target::start("http", &[timeout, "500ms"]);
         for stage in STAGES.into_iter().chain(RUNNING) {
             let is_head = stage.1.is_empty();
             if is_head != (timeout == "--head-timeout") {
@@ -179,6 +179,31 @@ fn draining_answers_what_was_begun_at_any_stage_and_ends() {
     }
     assert_eq!(target.process.wait().code(), Some(0), "{}", target.process.log());
     drop(idle);
+}
+
+/// Many more than there are workers, which each of them held; what waits for them instead is bounded.
+#[test]
+fn answers_of_megabytes_that_nobody_reads_hold_no_worker_and_little_memory() {
+    let target = Target::start("http", &[]);
+    let silent: Vec<UnixStream> = (0..28).map(|_| target.connect()).collect();
+    for mut stream in &silent {
+        stream.write_all(b"GET /big?bytes=2000000 HTTP/1.1\r\nHost: h\r\n\r\n").expect("room");
+    }
+    (0..3).for_each(|_| target.assert_serves());
+    let endless: Vec<UnixStream> = (0..28).map(|_| target.connect()).collect();
+    for mut stream in &endless {
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").expect("room");
+    }
+    wait_until("some of them run", || target.process.log().contains("endless has begun"));
+    for mut stream in silent {
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("all of it");
+        // Its last line says where it stands.
+        assert!(answer.len() > 2_000_000 && answer.ends_with(b"0000000001e8470\n"));
+    }
+    drop(endless);
+    target.assert_unharmed(96);
 }
 
 /// Chunks of one byte with as much of an extension as there may be, and one extension that never ends.

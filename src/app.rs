@@ -448,7 +448,7 @@ pub trait Respond {
     /// Not started yet, or the client has gone.
     fn write(&mut self, data: &[u8]) -> io::Result<()>;
 
-    /// Sends out what was written so far.
+    /// Sends out what was written so far; before anything was, the head alone.
     ///
     /// # Errors
     /// The client has gone.

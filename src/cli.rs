@@ -24,7 +24,7 @@ mod rights;
 #[cfg(unix)]
 pub mod serve;
 mod serving;
-#[cfg(unix)]
+mod spool;
 mod units;
 mod usage;
 

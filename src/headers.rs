@@ -328,7 +328,7 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
     TABLE[usize::from(byte)]
 }
 
-/// Whether there is any control character: 0x00–0x1F, 0x7F. Without an early end, so that many bytes are looked at at once.
+/// Whether there is any control character: 0x00–0x1F, 0x7F. All of them are looked at: that is several at once.
 fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
 }

@@ -71,7 +71,7 @@ pub mod proto;
 #[cfg(unix)]
 pub mod server;
 pub mod simple_server;
-mod spool;
+pub mod spool;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod sys;

@@ -51,6 +51,7 @@ use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, Observer};
 use crate::notice::Notice;
 use crate::proto::PairPlaces;
+use crate::spool::Store;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,8 @@ pub struct Settings {
     pub site: http::Site,
     /// Who is told of each finished request; see [`AccessLog`](crate::access_log::AccessLog).
     pub observer: Option<Arc<dyn Observer>>,
+    /// Where bodies are kept that do not fit into memory and that nobody reads yet.
+    pub spool: Store,
     /// How threads wait for connections.
     pub ready: ReadyModel,
 }
@@ -268,6 +271,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             front: FrontSettings::default(),
             site: http::Site::default(),
+            spool: Store::default(),
             ready: ReadyModel::default(),
             observer: None,
         }

@@ -89,6 +89,7 @@
 //! | `wsgiref.handlers.BaseHandler.get_stdin` | [`Streams`](handlers::Streams)`::stdin` | by [`Supply::lend`], all streams at once |
 //! | `wsgiref.handlers.BaseHandler.get_stderr` | [`Streams`](handlers::Streams)`::stderr` | the same |
 //! | `wsgiref.handlers.BaseHandler.add_cgi_vars` | [`Supply::add_cgi_vars`] | |
+//! | `wsgiref.handlers.BaseHandler.environ` | [`Environ`] | made for a run, and given to each method that needs it |
 //! | `wsgiref.handlers.BaseHandler.wsgi_multithread` | [`Attributes`](handlers::Attributes)`::wsgi_multithread` | attributes are one struct, made by [`BaseHandler::attributes`] |
 //! | `wsgiref.handlers.BaseHandler.wsgi_multiprocess` | [`Attributes`](handlers::Attributes)`::wsgi_multiprocess` | |
 //! | `wsgiref.handlers.BaseHandler.wsgi_run_once` | [`Attributes`](handlers::Attributes)`::wsgi_run_once` | |

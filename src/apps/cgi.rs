@@ -2,6 +2,7 @@
 
 mod answer;
 mod choose;
+mod groups;
 mod keeper;
 mod messages;
 mod pipes;
@@ -23,11 +24,11 @@ use percent_encoding::percent_decode;
 
 use self::answer::{Answer, Next};
 use self::choose::{Choice, Source};
+use self::groups::{Group, Groups};
 use self::keeper::{Keeper, Program};
 use self::pipes::Theirs;
 use self::run::Run;
 use self::slots::{NoSlot, Slot, Slots};
-use self::spool::Spool;
 use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
@@ -67,9 +68,9 @@ pub struct CgiPrograms {
 /// What bounds and ends programs, those of several applications together.
 #[derive(Debug)]
 struct Shared {
-    spool: Spool,
     slots: Arc<Slots>,
     keeper: Arc<Keeper>,
+    groups: Option<Arc<Groups>>,
 }
 
 impl CgiPrograms {
@@ -105,9 +106,12 @@ impl CgiPrograms {
 
     fn new(source: Source, settings: ProgramSettings) -> io::Result<Self> {
         let shared = Shared {
-            spool: Spool::new(&settings),
             slots: Arc::new(Slots::new(&settings)),
             keeper: Keeper::new(settings.kill_grace)?,
+            groups: match settings.limits.processes {
+                0 => None,
+                most => Some(Groups::prepare(most)?),
+            },
         };
         Self::with(source, settings, Arc::new(shared))
     }
@@ -141,9 +145,18 @@ impl CgiPrograms {
         self.shared.keeper.adopt_orphans()
     }
 
+    /// Lets a user run programs that this process will become, by `setuid`, before it does. Only
+    /// [`ProgramLimits::processes`] needs it.
+    ///
+    /// # Errors
+    /// The control groups cannot be given to that user.
+    pub fn give_to(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        self.shared.groups.as_ref().map_or(Ok(()), |groups| groups.give_to(user, group))
+    }
+
     /// Ends all programs, and lets no new one run: SIGTERM, SIGKILL after the grace time. For the end of a server.
     pub fn end(&self) {
-        self.shared.keeper.end_all();
+        self.shared.end();
     }
 
     fn is_like_fcgiwrap(&self) -> bool {
@@ -160,7 +173,7 @@ impl CgiPrograms {
             }
         }
         variables::complete(&mut environ.vars, choice.interpreter.is_some());
-        let body = self.shared.spool.prepare(environ, self.settings.stream_body)?;
+        let body = spool::Source::prepare(environ, self.settings.stream_body, &self.settings.spool)?;
         let name = choice.path.to_bytes();
         let slot = match self.shared.slots.take(name, || environ.is_aborted()) {
             Ok(slot) => slot,
@@ -186,7 +199,7 @@ impl CgiPrograms {
             ours.stdin = None;
         }
         let stdin = match (&body, &theirs.stdin) {
-            (spool::Source::File(file, _), _) => file.as_fd(),
+            (spool::Source::File(kept), _) => kept.file().as_fd(),
             (_, Some(pipe)) => pipe.as_fd(),
             (_, None) => self.nothing.as_fd(),
         };
@@ -215,6 +228,10 @@ impl CgiPrograms {
             Some(folder) if self.is_like_fcgiwrap() => CString::new(folder).ok(),
             _ => folder_of(&choice.path),
         };
+        let group = self.shared.groups.as_ref().map(Groups::make).transpose().map_err(|error| {
+            Error::new(Fault::Gateway, 503, "no control group for a program (--limit-processes)")
+                .with_source(error)
+        })?;
         let start = |interpreter: Option<&CStr>| {
             let from_query = self.settings.query_arguments;
             let arguments = variables::arguments(&choice.path, interpreter, &environ.vars, from_query);
@@ -227,6 +244,7 @@ impl CgiPrograms {
                 stdout: theirs.stdout.as_fd(),
                 stderr: theirs.stderr.as_fd(),
                 limits: &self.limits,
+                group: group.as_ref().map(Group::descriptor),
             })
         };
         let spawned = match (start(choice.interpreter.as_deref()), &choice.fallback) {
@@ -236,7 +254,7 @@ impl CgiPrograms {
             (result, _) => result,
         };
         let spawned = spawned.map_err(|failed| cannot_start(&failed, choice))?;
-        Ok(self.shared.keeper.register(spawned, mark, slot))
+        Ok(self.shared.keeper.register(spawned, mark, slot, group))
     }
 }
 
@@ -259,9 +277,16 @@ impl Application for CgiPrograms {
     }
 }
 
+impl Shared {
+    fn end(&self) {
+        self.keeper.end_all();
+        self.groups.iter().for_each(|groups| groups.leave());
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.keeper.end_all();
+        self.end();
     }
 }
 

@@ -10,6 +10,7 @@ use crate::app::{Application, app};
 #[cfg(target_os = "linux")]
 use crate::apps::CgiPrograms;
 use crate::apps::demo_app;
+use crate::spool::Store;
 
 /// A parsed `APP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,17 @@ impl Opened {
         Self { app, offers: Vec::new(), programs: Some(programs) }
     }
 
+    /// The process is about to become this user.
+    #[cfg(unix)]
+    pub(super) fn give_to(&self, privileges: &crate::server::Privileges) -> std::io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(programs) = &self.programs {
+            return programs.give_to(privileges.user(), privileges.group());
+        }
+        let _ = privileges;
+        Ok(())
+    }
+
     /// The application's process has no children but the application's.
     #[cfg(unix)]
     pub(super) fn own_process(&self) {
@@ -117,8 +129,9 @@ impl App {
         before: &mut Before,
     ) -> Result<Arc<dyn Application>, String> {
         let _ = settings;
+        let origin = place.origin;
         let mut offer = |path: &str, what: String| {
-            if place.origin {
+            if origin {
                 before.offers.push(Offer { path: path.to_owned(), what });
             }
         };
@@ -204,7 +217,7 @@ pub(super) struct Before {
 }
 
 /// What of the front decides about an application.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     /// SCRIPT_NAME says where the application is mounted, and no more.
     pub(super) mounted: bool,
@@ -214,4 +227,10 @@ pub(super) struct Place {
     /// There is no web server in front.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
     pub(super) origin: bool,
+    /// Where request bodies are kept.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "only programs have more than the server's own")
+    )]
+    pub(super) spool: Store,
 }

@@ -11,11 +11,13 @@ use super::app::{self, App, Opened, Place};
 use super::front::FrontFlags;
 use super::logger;
 use super::serving::{Around, Serving};
+use super::spool::SpoolFlags;
 use super::usage::{self, Failure};
 use crate::app::{Application, refusal};
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
 use crate::handlers::{BaseHandler, Cgi, End, Observer, Outcome, capture_panics};
+use crate::spool::Store;
 
 const PROGRAM: &str = "cgi-gateway";
 
@@ -29,6 +31,8 @@ struct Arguments {
     front: FrontFlags,
     #[command(flatten)]
     around: Around,
+    #[command(flatten)]
+    spool: SpoolFlags,
     /// Let the answer leave while the request's body still comes; many web servers cannot
     #[arg(long)]
     full_duplex: bool,
@@ -73,7 +77,9 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
     match open(&arguments) {
         Ok((opened, observer)) => {
             let front = arguments.front.settings();
-            let status = answer(environ, front, arguments.full_duplex, observer, &*opened.app);
+            // As the observer, it may as well last.
+            let spool: &'static Store = Box::leak(Box::new(arguments.spool.store().clone()));
+            let status = answer(environ, front, arguments.full_duplex, observer, Some(spool), &*opened.app);
             opened.end();
             status
         }
@@ -82,14 +88,16 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
 }
 
 fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
-    let place = Place { mounted: arguments.front.is_mounted(), own_log: false, origin: false };
+    arguments.spool.check()?;
+    let (mounted, spool) = (arguments.front.is_mounted(), arguments.spool.store().clone());
+    let place = Place { mounted, own_log: false, origin: false, spool };
     let opened = arguments.around.wrap(arguments.serving.open(place)?);
     Ok((opened, arguments.around.observer_of_one_request()?))
 }
 
 /// Answers the request of an application of the program's own.
 pub(super) fn own(environ: Vars, application: &dyn Application) -> ExitCode {
-    answer(environ, FrontSettings::default(), false, None, application)
+    answer(environ, FrontSettings::default(), false, None, None, application)
 }
 
 fn answer(
@@ -97,6 +105,7 @@ fn answer(
     front: FrontSettings,
     full_duplex: bool,
     observer: Option<&'static dyn Observer>,
+    spool: Option<&'static Store>,
     application: &dyn Application,
 ) -> ExitCode {
     capture_panics();
@@ -104,6 +113,7 @@ fn answer(
     let mut handler = Cgi::with_environ(environ);
     handler.attributes.full_duplex = full_duplex;
     handler.attributes.observer = observer;
+    handler.attributes.spool = spool;
     handler.attributes.keep_variables = front.keep_variables.leak();
     let status = status(&match refused {
         Some(error) => handler.run(&refusal(error)),

@@ -1,13 +1,13 @@
 //! The flags about CGI programs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::app::Place;
 use super::units::{duration, number, size};
-use super::usage::reason;
+use super::usage::check_folder;
 use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
 use crate::proto::cgi::Limits;
 
@@ -32,12 +32,6 @@ pub(super) struct ProgramFlags {
     /// A request body of unknown length: kept until its length is known, or streamed without CONTENT_LENGTH [default: spool]
     #[arg(long, value_name = "HOW")]
     cgi_body: Option<CgiBody>,
-    /// Where request bodies are kept that do not fit into memory; by default the folder for temporary files
-    #[arg(long, value_name = "DIR")]
-    spool_dir: Option<PathBuf>,
-    /// How much of request bodies is kept in files at once, in all [default: 4G]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    spool_max: Option<u64>,
     /// What follows a Location that is a path and nothing else: the client goes there, the web server is told, or
     /// these programs answer [default: client; own under http-gateway]
     #[arg(long, value_name = "WHO")]
@@ -90,6 +84,10 @@ pub(super) struct ProgramFlags {
     /// Open files of a program [default: none]
     #[arg(long, value_name = "COUNT", value_parser = number::<u64>)]
     limit_files: Option<u64>,
+    /// Processes and threads of a program and all its descendants, itself included; needs a control group of its own, as by
+    /// systemd's Delegate=pids [default: none]
+    #[arg(long, value_name = "COUNT", value_parser = number::<u64>)]
+    limit_processes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,18 +109,10 @@ impl ProgramFlags {
     /// # Errors
     /// The flag, the path, and why it cannot be used.
     pub(super) fn check(&self) -> Result<(), String> {
-        let named = |flag: &str, path: &Path, why: &str| format!("{flag} {}: {why}", path.display());
-        for (flag, folder) in [("--spool-dir", &self.spool_dir), ("--x-sendfile", &self.x_sendfile)] {
-            let Some(folder) = folder else { continue };
-            match folder.metadata() {
-                Ok(about) if about.is_dir() => {}
-                Ok(_) => return Err(named(flag, folder, "is no folder")),
-                Err(error) => return Err(named(flag, folder, &reason(&error))),
-            }
-        }
+        check_folder("--x-sendfile", self.x_sendfile.as_deref())?;
         for (_, program) in &self.interpreter {
             if let Err(errno) = nix::unistd::access(program, nix::unistd::AccessFlags::X_OK) {
-                return Err(named("--interpreter", program, errno.desc()));
+                return Err(format!("--interpreter {}: {}", program.display(), errno.desc()));
             }
         }
         Ok(())
@@ -144,8 +134,7 @@ impl ProgramFlags {
             pass_all_env: usual.pass_all_env,
             env: self.env,
             stream_body: self.cgi_body == Some(CgiBody::Stream),
-            spool_dir: self.spool_dir,
-            spool_max: self.spool_max.unwrap_or(usual.spool_max),
+            spool: place.spool,
             stderr: if place.own_log { Stderr::Log } else { Stderr::Web },
             local_redirect: match self.local_redirect {
                 None if place.origin => LocalRedirect::Own,
@@ -172,6 +161,7 @@ impl ProgramFlags {
                 memory: self.limit_memory.unwrap_or(usual.limits.memory),
                 file_size: self.limit_file_size.unwrap_or(usual.limits.file_size),
                 files: self.limit_files.unwrap_or(usual.limits.files),
+                processes: self.limit_processes.unwrap_or(usual.limits.processes),
             },
         }
     }

@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::logger;
 use super::rights::{NOT_LOOPBACK, Rights};
 use super::serving::{Around, Serving};
+use super::spool::SpoolFlags;
 use super::usage::{self, Failure};
 use crate::app::Application;
 use crate::handlers::{Observer, capture_panics};
@@ -104,6 +105,8 @@ pub(super) struct Sockets {
     pub(super) stderr: Option<Messages>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    spool: SpoolFlags,
     /// A TOML file with further settings: each flag is a key, and flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -123,7 +126,8 @@ impl Sockets {
     /// What the front decides about applications. Only FastCGI has a way for messages to the web server.
     pub(super) fn place(&self, protocol: Protocol) -> Place {
         let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
-        Place { mounted: self.front.is_mounted(), own_log, origin: protocol == Protocol::Http }
+        let (mounted, origin) = (self.front.is_mounted(), protocol == Protocol::Http);
+        Place { mounted, own_log, origin, spool: self.spool.store().clone() }
     }
 }
 
@@ -251,9 +255,12 @@ fn run(
     };
     server.settings.full_duplex = sockets.full_duplex;
     sockets.limits.apply(&mut server.settings);
+    server.settings.spool = sockets.spool.store().clone();
     let fewer = sockets.rights.privileges()?;
     let around = sockets.around.clone();
+    let spool = sockets.spool.clone();
     let open = || -> Result<_, Failure> {
+        spool.check()?;
         let app = around.wrap(app()?);
         Ok((app, around.access.open().map_err(Failure::run)?))
     };
@@ -265,6 +272,9 @@ fn run(
         SocketRights { mode: sockets.socket_mode, owner: sockets.socket_owner, group: sockets.socket_group };
     listen(program, &mut server, &sockets.socket, &rights)?;
     life::forget_activation();
+    if let Ok((app, _)) = &opened {
+        app.give_to(&fewer).map_err(anyhow::Error::from)?;
+    }
     fewer.apply().context("cannot give up rights")?;
     if nix::unistd::geteuid().is_root() {
         log::warn!("running as root: --user names a user that may do no more than it needs");

@@ -130,7 +130,7 @@ impl Serving {
             let mut mounts = Mounts::new();
             for (prefix, app) in root.chain(mounted) {
                 let wrong = |error: crate::apps::MountError| Failure::Usage(format!("--mount: {error}"));
-                let place = Place { mounted: place.mounted || prefix != "/", ..place };
+                let place = Place { mounted: place.mounted || prefix != "/", ..place.clone() };
                 mounts = mounts.mount(prefix, open(app, prefix, place)?).map_err(wrong)?;
             }
             Arc::new(mounts)

@@ -7,6 +7,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What to write instead.
+#[cfg_attr(not(unix), allow(dead_code, reason = "what takes times are servers"))]
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] =
         [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];

@@ -1,7 +1,7 @@
 //! Wrong usage, in one line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -110,6 +110,20 @@ pub(super) fn tell(line: &str) {
 pub(super) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
+}
+
+/// Whether a folder is there that a flag names, if it names one.
+///
+/// # Errors
+/// The flag, the path, and why it cannot be used.
+pub(super) fn check_folder(flag: &str, folder: Option<&Path>) -> Result<(), String> {
+    let Some(folder) = folder else { return Ok(()) };
+    let why = match folder.metadata() {
+        Ok(about) if about.is_dir() => return Ok(()),
+        Ok(_) => "is no folder".to_owned(),
+        Err(error) => reason(&error),
+    };
+    Err(format!("{flag} {}: {why}", folder.display()))
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.

@@ -479,6 +479,9 @@ impl Vars {
     }
 
     fn search(&self, tag: u32, name: &[u8]) -> Option<usize> {
+        if let Some(known) = Known::by_tag(tag, name) {
+            return usize::try_from(self.known[known as usize].checked_sub(1)?).ok();
+        }
         let matches = |span: &Span| span.tag == tag && span.name.of(&self.slab) == name;
         if self.spans.len() <= SCAN {
             return self.spans.iter().position(matches);

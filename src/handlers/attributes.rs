@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{Observer, Policy};
 use crate::environ::Vars;
+use crate::spool::Store;
 
 /// The data attributes of a handler: wsgiref's class attributes.
 ///
@@ -49,6 +50,9 @@ pub struct Attributes<'a> {
     pub error_body: &'a [u8],
     /// Who is told of each finished request: an access log, for one.
     pub observer: Option<&'a dyn Observer>,
+    /// Where the request's body is kept that is read ahead of the application and does not fit into memory; see
+    /// [`Flow`](super::Flow). `None` is a store of the whole process: 4 GiB among temporary files.
+    pub spool: Option<&'a Store>,
     /// Careful, or as wsgiref.
     pub policy: Policy,
 }
@@ -84,6 +88,7 @@ impl Attributes<'_> {
         error_headers: &[("Content-Type", "text/plain")],
         error_body: b"A server error occurred.  Please contact the administrator.",
         observer: None,
+        spool: None,
         policy: Policy::Safe,
     };
     /// `SimpleHandler`'s: the same.

@@ -1,14 +1,13 @@
 //! The request's body on its way to the application: cut at its length, and read ahead before the answer begins.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, BufRead, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Seek};
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
 
 use crate::environ::{Input, Live};
-use crate::error::{BoxError, Error, Fault};
-use crate::spool::nameless_file;
+use crate::error::{BoxError, Error};
+use crate::spool::{Kept, Store};
 
 /// The size of a reader's own block.
 const BLOCK: usize = 64 * 1024;
@@ -16,15 +15,15 @@ const BLOCK: usize = 64 * 1024;
 const IN_MEMORY: usize = 256 * 1024;
 
 /// The gateway's stream, shared between the application that reads it and the answer that must not overtake it.
-pub(super) struct RequestBody<'a> {
-    state: RefCell<State<'a>>,
+pub(super) struct RequestBody<'a, 's> {
+    state: RefCell<State<'a, 's>>,
 }
 
-struct State<'a> {
+struct State<'a, 's> {
     stdin: Input<'a>,
     /// What is left of CONTENT_LENGTH.
     remaining: Option<u64>,
-    ahead: Spool,
+    ahead: Spool<'s>,
     /// Everything that was to come has come.
     whole: bool,
     /// It came to its end before its length.
@@ -36,12 +35,13 @@ struct State<'a> {
     error: Option<BoxError>,
 }
 
-impl<'a> RequestBody<'a> {
-    pub(super) fn new(stdin: Input<'a>) -> Self {
+impl<'a, 's> RequestBody<'a, 's> {
+    /// `store` is where it goes when it is read ahead and does not fit into memory.
+    pub(super) fn new(stdin: Input<'a>, store: Option<&'s Store>) -> Self {
         let state = State {
             stdin,
             remaining: None,
-            ahead: Spool::default(),
+            ahead: Spool { store, ..Spool::default() },
             whole: false,
             cut_short: false,
             failed: false,
@@ -97,7 +97,7 @@ impl<'a> RequestBody<'a> {
     }
 }
 
-impl<'a> State<'a> {
+impl<'a> State<'a, '_> {
     /// The next bytes from the stream; empty at the end of the body.
     fn fill(&mut self) -> io::Result<&[u8]> {
         Ok(self.fill_by(|stdin| stdin.fill_buf().map(Some))?.unwrap_or_default())
@@ -108,10 +108,10 @@ impl<'a> State<'a> {
         self.fill_by(Input::fill_ready)
     }
 
-    fn fill_by<'s>(
-        &'s mut self,
-        fill: impl FnOnce(&'s mut Input<'a>) -> io::Result<Option<&'s [u8]>>,
-    ) -> io::Result<Option<&'s [u8]>> {
+    fn fill_by<'f>(
+        &'f mut self,
+        fill: impl FnOnce(&'f mut Input<'a>) -> io::Result<Option<&'f [u8]>>,
+    ) -> io::Result<Option<&'f [u8]>> {
         if self.whole || self.remaining == Some(0) {
             self.whole = true;
             return Ok(Some(&[]));
@@ -182,7 +182,7 @@ impl<'a> State<'a> {
     fn keep_more(&mut self) -> Result<(), BoxError> {
         let mut ahead = std::mem::take(&mut self.ahead);
         let kept = match self.fill() {
-            Ok(available) => ahead.write(available).map(|()| available.len()),
+            Ok(available) => ahead.write(available).map(|()| available.len()).map_err(BoxError::from),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error.into()),
         };
@@ -201,20 +201,20 @@ fn again(error: BoxError) -> io::Error {
 }
 
 /// `wsgi.input` for the application.
-pub(super) struct BodyReader<'b, 'a> {
-    body: &'b RequestBody<'a>,
+pub(super) struct BodyReader<'b, 'a, 's> {
+    body: &'b RequestBody<'a, 's>,
     block: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl<'b, 'a> BodyReader<'b, 'a> {
-    pub(super) fn new(body: &'b RequestBody<'a>) -> Self {
+impl<'b, 'a, 's> BodyReader<'b, 'a, 's> {
+    pub(super) fn new(body: &'b RequestBody<'a, 's>) -> Self {
         Self { body, block: Vec::new(), start: 0, end: 0 }
     }
 }
 
-impl Read for BodyReader<'_, '_> {
+impl Read for BodyReader<'_, '_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
             return self.body.state.borrow_mut().read(into);
@@ -225,7 +225,7 @@ impl Read for BodyReader<'_, '_> {
     }
 }
 
-impl BufRead for BodyReader<'_, '_> {
+impl BufRead for BodyReader<'_, '_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             self.block.resize(BLOCK, 0);
@@ -240,7 +240,7 @@ impl BufRead for BodyReader<'_, '_> {
     }
 }
 
-impl Live for BodyReader<'_, '_> {
+impl Live for BodyReader<'_, '_, '_> {
     fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
         if self.start == self.end {
             self.block.resize(BLOCK, 0);
@@ -271,28 +271,25 @@ impl Live for BodyReader<'_, '_> {
 
 /// Bytes in the order they came: first in memory, then in a file. Written to its end before it is read.
 #[derive(Default)]
-struct Spool {
+struct Spool<'s> {
+    store: Option<&'s Store>,
     memory: Vec<u8>,
     at: usize,
-    file: Option<File>,
+    file: Option<Kept>,
     reading: bool,
 }
 
-impl Spool {
-    fn write(&mut self, data: &[u8]) -> Result<(), BoxError> {
-        let full = |error: io::Error| {
-            let error = Error::new(Fault::Gateway, 503, "the request body cannot be kept").with_source(error);
-            BoxError::from(error)
-        };
+impl Spool<'_> {
+    fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         if self.file.is_none() && self.memory.len() + data.len() <= IN_MEMORY {
             self.memory.extend_from_slice(data);
             return Ok(());
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(nameless_file(&std::env::temp_dir()).map_err(full)?),
+            none => none.insert(self.store.unwrap_or(Store::usual()).open()?),
         };
-        file.write_all(data).map_err(full)
+        file.append(data)
     }
 
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -303,10 +300,10 @@ impl Spool {
         }
         let Some(file) = &mut self.file else { return Ok(0) };
         if !self.reading {
-            file.rewind()?;
+            file.file().rewind()?;
             self.reading = true;
         }
-        file.read(into)
+        file.file().read(into)
     }
 }
 
@@ -316,7 +313,7 @@ mod tests {
 
     fn read_all(data: &[u8], length: Option<u64>, ahead: bool) -> (io::Result<Vec<u8>>, usize, bool) {
         let mut rest = data;
-        let body = RequestBody::new(Input::Lent(&mut rest));
+        let body = RequestBody::new(Input::Lent(&mut rest), None);
         if let Some(length) = length {
             body.set_length(length);
         }
@@ -416,7 +413,7 @@ mod tests {
     #[test]
     fn what_has_arrived_is_had_without_waiting() {
         let mut arriving = Arriving::new(vec![b"abc", b"defg"]);
-        let body = RequestBody::new(Input::Live(&mut arriving));
+        let body = RequestBody::new(Input::Live(&mut arriving), None);
         body.set_length(5);
         let mut reader = BodyReader::new(&body);
         let mut seen = Vec::new();
@@ -438,7 +435,7 @@ mod tests {
     #[test]
     fn what_was_read_ahead_is_ready_before_what_arrives() {
         let mut arriving = Arriving::new(vec![b"abc", b"defg"]);
-        let body = RequestBody::new(Input::Live(&mut arriving));
+        let body = RequestBody::new(Input::Live(&mut arriving), None);
         body.read_ahead();
         let mut reader = BodyReader::new(&body);
         assert_eq!(reader.fill_ready().unwrap(), Some(&b"abcdefg"[..]));
@@ -449,7 +446,7 @@ mod tests {
     #[test]
     fn an_abandoned_body_is_not_read_ahead() {
         let mut arriving = Arriving::new(vec![b"abc"]);
-        let body = RequestBody::new(Input::Live(&mut arriving));
+        let body = RequestBody::new(Input::Live(&mut arriving), None);
         assert!(!body.is_settled());
         BodyReader::new(&body).abandon();
         assert!(body.is_settled());

@@ -51,7 +51,7 @@ fn run_over<H: BaseHandler + ?Sized>(handler: &H, app: &dyn Application, streams
         (true, false) => Flow::AnswerLast,
     };
     stdout.set_flow(flow);
-    let body = RequestBody::new(stdin);
+    let body = RequestBody::new(stdin, attributes.spool);
     let mut input = BodyReader::new(&body);
     let mut vars = std::mem::take(&mut scratch.vars);
     if !std::mem::take(&mut scratch.filled) {
@@ -190,7 +190,7 @@ struct Reply<'a, 'b, H: ?Sized> {
     handler: &'a H,
     out: &'a mut (dyn Output + 'a),
     head: &'a mut Head,
-    body: &'a RequestBody<'b>,
+    body: &'a RequestBody<'b, 'a>,
     flow: Flow,
     /// Whether the body is read ahead before output leaves.
     ahead: bool,
@@ -282,7 +282,12 @@ impl<H: BaseHandler + ?Sized> Respond for Reply<'_, '_, H> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.before_leaving();
-        let result = self.out.flush();
+        // A head without any document yet is news too: EventSource's `open`, for one.
+        let head = match self.head.is_started() && !self.head.is_sent() {
+            true => self.handler.send_headers(self.out, self.head),
+            false => Ok(()),
+        };
+        let result = head.and_then(|()| self.out.flush());
         self.noting(result)
     }
 

@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod environ;
 mod forwarded;
+mod handler;
 mod outgoing;
 mod rest;
 

@@ -41,6 +41,16 @@ impl Privileges {
         Ok(Self { user: id, group: gid, root: root.map(Path::to_owned) })
     }
 
+    /// The number of the user that [`apply`](Self::apply) will make of this process's.
+    pub fn user(&self) -> Option<u32> {
+        self.user.map(Uid::as_raw)
+    }
+
+    /// The number of the group that [`apply`](Self::apply) will make of this process's.
+    pub fn group(&self) -> Option<u32> {
+        self.group.map(Gid::as_raw)
+    }
+
     /// Whether there is nothing to give up.
     pub fn is_empty(&self) -> bool {
         self.user.is_none() && self.group.is_none() && self.root.is_none()

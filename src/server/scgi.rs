@@ -530,6 +530,7 @@ impl BaseHandler for Handler<'_> {
         Attributes {
             keep_variables: &settings.front.keep_variables,
             observer: settings.observer.as_deref(),
+            spool: Some(&settings.spool),
             ..attributes(settings)
         }
     }

@@ -1,11 +1,11 @@
 //! Bytes that wait for their reader: in memory, and past a limit in a file without a name.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::spool::nameless_file;
+use crate::error::Error;
+use crate::spool::{Kept, Store};
 
 /// First in, first out. What was read is forgotten.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Spool {
 
 /// What came when the memory was full, and all that came later until that was read.
 struct Overflow {
-    file: File,
+    file: Kept,
     read: u64,
     written: u64,
 }
@@ -33,18 +33,16 @@ impl Spool {
     }
 
     /// Adds `data`; at most `in_memory` bytes stay in memory.
-    pub(super) fn write(&mut self, data: &[u8], in_memory: usize) -> io::Result<()> {
+    pub(super) fn write(&mut self, data: &[u8], in_memory: usize, store: &Store) -> Result<(), Error> {
         if self.file.is_none() && self.memory.len() + data.len() <= in_memory {
             self.memory.extend(data);
             return Ok(());
         }
         let overflow = match &mut self.file {
             Some(overflow) => overflow,
-            none => {
-                none.insert(Overflow { file: nameless_file(&std::env::temp_dir())?, read: 0, written: 0 })
-            }
+            none => none.insert(Overflow { file: store.open()?, read: 0, written: 0 }),
         };
-        overflow.file.write_all_at(data, overflow.written)?;
+        overflow.file.append(data)?;
         overflow.written += data.len() as u64;
         Ok(())
     }
@@ -66,7 +64,7 @@ impl Spool {
         let start = into.len();
         into.resize(start + most.min(left), 0);
         let place = into.get_mut(start..).unwrap_or_default();
-        overflow.file.read_exact_at(place, overflow.read)?;
+        overflow.file.file().read_exact_at(place, overflow.read)?;
         overflow.read += place.len() as u64;
         if overflow.read == overflow.written {
             self.file = None;
@@ -81,11 +79,11 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_in_order_over_memory_and_file() {
-        let mut spool = Spool::default();
+        let (mut spool, store) = (Spool::default(), Store::default());
         let data: Vec<u8> = (0..60_000u32).flat_map(u32::to_le_bytes).collect();
         let (mut out, mut sent) = (Vec::new(), 0);
         for (step, piece) in data.chunks(7_001).enumerate() {
-            spool.write(piece, 20_000).unwrap();
+            spool.write(piece, 20_000, &store).unwrap();
             sent += piece.len();
             if step % 3 == 0 {
                 spool.read(&mut out, 9_000).unwrap();
@@ -97,5 +95,6 @@ mod tests {
             spool.read(&mut out, 100_000).unwrap();
         }
         assert!(out == data && spool.file.is_none());
+        assert_eq!(store.used(), 0);
     }
 }

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
 use gatewright::app::{AppResult, Responder, app};
 use gatewright::environ::Environ;
 use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, Role, Stream, encode};
-use gatewright::server::{Protocol, ReadyModel, Server, SocketRights, Stop};
+use gatewright::server::{Protocol, ReadyModel, Server, Settings, SocketRights, Stop};
+use gatewright::spool::Store;
 
 use crate::random::Random;
 use crate::wire::{Answer, PATIENCE, Request, Running, portable, read_answers};
@@ -50,14 +51,19 @@ fn requests_of_one_connection_run_at_the_same_time() {
 /// An application that a test holds back at `/slow` until it says so.
 struct Gated {
     inside: Receiver<()>,
-    go_on: Sender<()>,
+    go_on: SyncSender<()>,
     server: Running,
 }
 
 impl Gated {
     fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let (tell, inside) = mpsc::channel();
-        let (go_on, may_go) = mpsc::channel();
+        // Nobody else can take what one is given: it is handed over.
+        let (go_on, may_go) = mpsc::sync_channel(0);
         let (tell, may_go) = (Mutex::new(tell), Mutex::new(may_go));
         let application = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
             let path = environ.path_info().to_vec();
@@ -65,12 +71,11 @@ impl Gated {
                 tell.lock().unwrap().send(()).unwrap();
                 may_go.lock().unwrap().recv().unwrap();
             }
-            let mut body = respond.start("200 OK", PLAIN)?;
-            body.write_all(&path)?;
-            std::io::copy(&mut environ.input, &mut body)?;
-            Ok(())
+            let mut whole = path;
+            environ.input.read_to_end(&mut whole)?;
+            respond.start("200 OK", PLAIN)?.send(whole)
         };
-        Self { inside, go_on, server: Running::start(Protocol::FastCgi, app(application)) }
+        Self { inside, go_on, server: Running::with(Protocol::FastCgi, app(application), change) }
     }
 }
 
@@ -100,6 +105,42 @@ fn a_slow_request_holds_up_no_fast_one_of_its_connection() {
 }
 
 /// An aborted id is free at once, though its application still runs: what that one does later reaches nobody.
+/// What waits for an application beside others on its connection goes to files, which `--spool-max` bounds in all: the request
+/// whose body would be too much is a 503, and no other one suffers.
+#[test]
+fn bodies_that_nobody_reads_yet_are_bounded_in_all() {
+    let store = Store::new(None, 300_000);
+    let gated = Gated::with(|settings| settings.spool = store.clone());
+    let mut peer = gated.server.connect();
+    let body = vec![b'x'; 500_000];
+    let post = |id: u16, length: &str| {
+        let params = [("REQUEST_METHOD", "POST"), ("PATH_INFO", "/slow"), ("CONTENT_LENGTH", length)];
+        Request { id, ..Request::new(&params, b"") }.head()
+    };
+    let mut heads = post(1, "500000");
+    heads.extend(post(2, "500000"));
+    peer.write_all(&heads).unwrap();
+    (0..2).for_each(|_| gated.inside.recv_timeout(PATIENCE).unwrap());
+    // The first fits, beside what memory takes; the second would be too much.
+    for id in [1, 2] {
+        let mut wire = Vec::new();
+        body.chunks(50_000).for_each(|piece| encode::stream(&mut wire, Stream::Stdin, id, piece));
+        encode::stream_end(&mut wire, Stream::Stdin, id);
+        peer.write_all(&wire).unwrap();
+    }
+    peer.write_all(&get(3, "/fast")).unwrap();
+    let fast = read_answers(&mut peer, 1).remove(0);
+    assert!(fast.id == 3 && fast.text().ends_with("/fast"), "{fast:?}");
+    assert!((200_000..=300_000).contains(&store.used()), "{}", store.used());
+    (0..2).for_each(|_| gated.go_on.send(()).unwrap());
+    let mut answers = read_answers(&mut peer, 2);
+    answers.sort_unstable_by_key(|answer| answer.id);
+    assert!(answers[0].stdout.ends_with(&body), "{:?}", answers[0]);
+    assert!(answers[1].text().starts_with("Status: 503 "), "{:?}", answers[1]);
+    assert!(String::from_utf8_lossy(&answers[1].stderr).contains("--spool-max"), "{:?}", answers[1]);
+    assert_eq!(store.used(), 0);
+}
+
 #[test]
 fn an_id_is_free_again_after_its_end_and_after_an_abort() {
     let gated = Gated::start();

@@ -57,6 +57,7 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
             "get_stdin",
             "get_stderr",
             "add_cgi_vars",
+            "environ",
             "wsgi_multithread",
             "wsgi_multiprocess",
             "wsgi_run_once",

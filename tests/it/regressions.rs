@@ -886,3 +886,82 @@ fn the_next_request_under_an_id_breaks_a_connection_whose_last_body_had_no_end()
     let second = read_answers(&mut peer, 1).remove(0);
     assert!(second.text().ends_with("/second") && second.status == COMPLETE, "{second:?}");
 }
+
+/// What nginx does to find the end of an answer's head (`ngx_http_fastcgi_process_header`): all is read into one buffer, which
+/// begins anew only where text of STDERR ends with what was read. A full buffer without the end of the head is a 502.
+fn nginx_finds_the_head(wire: &[u8], size: usize) -> bool {
+    let (mut at, mut used, mut head) = (0, 0, Vec::new());
+    // What is left of a header, of content of a type, and of padding.
+    let (mut header, mut content, mut padding, mut kind) = (Vec::new(), 0, 0, 0);
+    'read: while at < wire.len() {
+        let end = wire.len().min(at + size - used);
+        used += end - at;
+        while at < end {
+            if content == 0 && padding == 0 {
+                header.push(wire[at]);
+                at += 1;
+                if let [_, of, _, _, high, low, pad, _] = header[..] {
+                    (kind, content, padding) =
+                        (of, usize::from(u16::from_be_bytes([high, low])), usize::from(pad));
+                    header.clear();
+                }
+            } else if content > 0 {
+                let count = content.min(end - at);
+                if kind == 6 {
+                    head.extend_from_slice(&wire[at..at + count]);
+                }
+                (at, content) = (at + count, content - count);
+                if head.windows(4).any(|four| four == b"\r\n\r\n") {
+                    return true;
+                }
+                if kind == 7 && at == end && head.is_empty() {
+                    used = 0;
+                    continue 'read;
+                }
+            } else {
+                let count = padding.min(end - at);
+                (at, padding) = (at + count, padding - count);
+            }
+        }
+        if used == size {
+            return false;
+        }
+    }
+    false
+}
+
+/// fcgiwrap's users have programs that warn a lot before they answer. Every sixth of those with more than 4 KiB was a 502.
+#[test]
+fn error_text_before_the_head_leaves_nginx_room_for_it() {
+    let application = |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+        let count: usize = std::str::from_utf8(environ.query_string())?.parse()?;
+        // As a program's, in small pieces.
+        for piece in vec![b'x'; count].chunks(22) {
+            environ.errors.write_all(piece)?;
+        }
+        respond
+            .start("200 OK", [("Content-Type", "text/plain"), ("X-Long", &"y".repeat(2_000))])?
+            .send("whole")
+    };
+    let server = Running::start(Protocol::FastCgi, app(application));
+    let mut peer = server.connect();
+    let counts = (0..20_000).step_by(61).chain(4_070..4_110).chain((60_000..200_000).step_by(1_777));
+    for count in counts {
+        let query = count.to_string();
+        let request = Request::new(&[("REQUEST_METHOD", "GET"), ("QUERY_STRING", &query)], b"");
+        peer.write_all(&request.bytes()).unwrap();
+        let mut wire = Vec::new();
+        let end = [1, 3, 0, 1, 0, 8, 0, 0];
+        while wire.len() < 16 || !wire[wire.len() - 16..].starts_with(&end) {
+            let mut block = [0; 65_536];
+            let read = peer.read(&mut block).unwrap();
+            assert!(read > 0);
+            wire.extend_from_slice(&block[..read]);
+        }
+        let answer = answers(&wire).remove(0);
+        assert!(answer.stderr == vec![b'x'; count] && answer.text().ends_with("whole"), "{count}");
+        for size in [4_096, 8_192, 16_384] {
+            assert!(nginx_finds_the_head(&wire, size), "{count} bytes of error text, a buffer of {size}");
+        }
+    }
+}

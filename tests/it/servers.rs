@@ -30,6 +30,7 @@ mod programs;
 mod proxies;
 mod site;
 mod sockets;
+mod units;
 
 use apache::Starts;
 use link::{Link, Over, Protocol};

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compare::cases::{Front, HELLO_12};
+use compare::connect::Address;
 use compare::load::{Load, Plan};
 use gatewright::app::{AppResult, Responder};
 use gatewright::environ::Environ;
@@ -142,8 +143,10 @@ fn measure(case: &Case, backtraces: bool) -> anyhow::Result<(Counts, u64, Vec<Ba
 fn drive(case: &Case, path: &Path, backtraces: bool) -> anyhow::Result<(Counts, u64, Vec<Backtrace>)> {
     let protocol = case.front.protocol();
     let (connections, keep) = (case.connections, case.keep);
-    let mut load =
-        Load::new(Plan { socket: path, protocol, ask: &HELLO_12, connections, keep, once: false })?;
+    let address = Address::Unix(path.to_owned());
+    let plan =
+        Plan { address: &address, protocol, ask: &HELLO_12, root: None, connections, keep, once: false };
+    let mut load = Load::new(plan)?;
     let mut ask = |requests: u64| {
         load.forget();
         load.run(Duration::from_secs(20), |load| load.seen().answers >= requests)?;

@@ -13,11 +13,11 @@ benches/run [OPTIONS]            measure; without options everything, about half
 benches/run --list               name the cases and the peers
 benches/run --render FILE        write table and picture of an earlier run's JSON
 
-  --quick              a few cases, two short rounds: two minutes
+  --quick              a few cases, two short rounds: a minute or so
   --only PEER,PEER     these peers
   --case NAME,NAME     these cases; * stands for anything, as in 'fcgi-kept-*'
   --rounds N           how often each case is measured with each peer (default 5)
-  --window MS          how long each time, in milliseconds (default 700)
+  --window MS          how long each time, in milliseconds (default 500)
   --save               write benches/results/, as a run of everything does
   --perf FOLDER        a profile of each peer's process (perf record), for perf report";
 
@@ -88,7 +88,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<Args
         peers: peers(only.as_deref())?,
         cases: pick(names)?,
         rounds: rounds.unwrap_or(if quick { 2 } else { 5 }),
-        window: Duration::from_millis(window.unwrap_or(if quick { 400 } else { 700 }) as u64),
+        window: Duration::from_millis(window.unwrap_or(if quick { 200 } else { 500 }) as u64),
         save: save || everything,
         everything,
         profiles,

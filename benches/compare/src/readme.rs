@@ -110,16 +110,35 @@ fn section(results: &Results) -> String {
     }
     let losses = losses(results);
     if !losses.is_empty() {
-        let _ = writeln!(out, "What is lost, of the above: {losses}.\n");
+        let _ = writeln!(out, "{}\n", wrapped(&format!("What is lost, of the above: {losses}.")));
     }
-    let _ = writeln!(out, "{}\n", verdict(results));
+    let _ = writeln!(out, "{}\n", wrapped(&verdict(results)));
     let machine = &results.machine;
     let loaded = if machine.is_loaded() { ", which others kept busy" } else { "" };
     let _ = writeln!(
         out,
-        "Measured {} on {} cores{loaded}: ratios count, not times. `benches/run` does it again: [how](benches/README.md).\n",
+        "Measured {} on {} cores{loaded}: ratios count, not times.\n\
+         `benches/run` does it again: [how](benches/README.md).\n",
         machine.date, machine.cores
     );
+    out
+}
+
+/// In lines of the README's width.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 120;
+    let mut out = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 {
+            let fits = width + 1 + length <= WIDTH;
+            out.push(if fits { ' ' } else { '\n' });
+            width = if fits { width + 1 } else { 0 };
+        }
+        out.push_str(word);
+        width += length;
+    }
     out
 }
 
@@ -177,5 +196,24 @@ fn verdict(results: &Results) -> String {
     match missed.as_slice() {
         [] => format!("{results}; none is missed."),
         missed => format!("{results}. {} of {} are missed: {}.", missed.len(), seen.len(), missed.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_filled_and_no_word_is_lost() {
+        let text = "word ".repeat(60);
+        let wrapped = wrapped(text.trim_end());
+        assert!(wrapped.lines().all(|line| line.len() <= 120) && wrapped.lines().count() == 3, "{wrapped}");
+        assert_eq!(wrapped.split_whitespace().count(), 60);
+    }
+
+    #[test]
+    fn the_readme_has_the_place_for_the_results() {
+        let readme = include_str!("../../../README.md");
+        assert_eq!((readme.matches(BEGIN).count(), readme.matches(END).count()), (1, 1));
     }
 }

@@ -256,7 +256,14 @@ pub fn head(columns: &[Column]) -> String {
 /// A line for each peer that has a figure; `name` is what it is called.
 pub fn rows(results: &Results, columns: &[Column], name: impl Fn(&str) -> String) -> String {
     let mut rows = String::new();
-    for peer in PEERS {
+    // Ours first; the floor, which is no server, last.
+    let mut peers: Vec<_> = PEERS.iter().collect();
+    peers.sort_by_key(|peer| match peer.name {
+        OURS => 0,
+        FLOOR => 2,
+        _ => 1,
+    });
+    for peer in peers {
         let cell = |column: &Column| {
             plain(results.median(column.case, peer.name, |sample| column.figure.of(sample)), column.digits)
         };

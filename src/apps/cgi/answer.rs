@@ -26,6 +26,8 @@ pub(super) struct Answer<'s, 'r> {
     is_head_request: bool,
     state: State<'r>,
     begun: bool,
+    /// Nothing of the document is here yet.
+    bare: bool,
 }
 
 enum State<'r> {
@@ -40,7 +42,7 @@ enum State<'r> {
 impl<'s, 'r> Answer<'s, 'r> {
     pub(super) fn new(settings: &'s ProgramSettings, is_head_request: bool, respond: Responder<'r>) -> Self {
         let decoder = Box::new(Decoder::new(settings.answer_head));
-        Self { settings, is_head_request, state: State::Head(decoder, respond), begun: false }
+        Self { settings, is_head_request, state: State::Head(decoder, respond), begun: false, bare: true }
     }
 
     /// Takes what the program has written.
@@ -59,6 +61,7 @@ impl<'s, 'r> Answer<'s, 'r> {
             }
             State::Document(body, left) => {
                 *left = left.map(|left| left.saturating_sub(data.len() as u64));
+                self.bare = false;
                 Ok(body.write_all(data)?)
             }
             // What stands behind a redirect or a file goes nowhere.
@@ -96,6 +99,11 @@ impl<'s, 'r> Answer<'s, 'r> {
     /// Whether the program has written anything.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Whether nothing of the document is here yet.
+    pub(super) fn is_bare(&self) -> bool {
+        self.bare
     }
 
     /// Whether all of the answer is here, also while the program still runs.

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::groups::Group;
 use super::slots::Slot;
 use crate::sys::Spawned;
 
@@ -73,8 +74,8 @@ pub(super) struct Keeper {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Programs that were not reaped, with their marks: their numbers, and those of their groups, are surely theirs.
-    running: HashMap<i32, Option<u64>>,
+    /// Programs that were not reaped: their numbers, and those of their groups, are surely theirs.
+    running: HashMap<i32, Trace>,
     /// New work for the thread.
     given: Vec<Kept>,
     has_thread: bool,
@@ -108,10 +109,19 @@ pub(super) struct Program {
     keeper: Arc<Keeper>,
 }
 
+/// By what descendants of a program are known that have left its process group.
+#[derive(Clone, Debug, Default)]
+struct Trace {
+    /// A variable, where this process adopts orphans.
+    mark: Option<u64>,
+    /// A control group, where each program has its own.
+    group: Option<Arc<Group>>,
+}
+
 #[derive(Debug)]
 struct Running {
     spawned: Spawned,
-    mark: Option<u64>,
+    trace: Trace,
     /// Held until the program has ended.
     _slot: Slot,
 }
@@ -147,12 +157,19 @@ impl Keeper {
     }
 
     /// Takes charge of a program that was just started.
-    pub(super) fn register(self: &Arc<Self>, spawned: Spawned, mark: Option<u64>, slot: Slot) -> Program {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        spawned: Spawned,
+        mark: Option<u64>,
+        slot: Slot,
+        group: Option<Group>,
+    ) -> Program {
+        let trace = Trace { mark, group: group.map(Arc::new) };
         let mut state = self.lock();
-        state.running.insert(spawned.pid.as_raw(), mark);
+        state.running.insert(spawned.pid.as_raw(), trace.clone());
         let over = state.over;
         drop(state);
-        let running = Running { spawned, mark, _slot: slot };
+        let running = Running { spawned, trace, _slot: slot };
         if over {
             // It came too late to be among those that were asked to end.
             let _ = killpg(running.spawned.pid, Signal::SIGKILL);
@@ -195,15 +212,18 @@ impl Keeper {
     }
 
     /// Sends a signal to these programs' groups and to those that have left them; gives the latter.
-    fn signal_all(&self, programs: &HashMap<i32, Option<u64>>, signal: Signal) -> Vec<Stray> {
+    fn signal_all(&self, programs: &HashMap<i32, Trace>, signal: Signal) -> Vec<Stray> {
         let mut strays = Vec::new();
         let all = Snapshot::take();
-        for (pid, mark) in programs {
+        for (pid, trace) in programs {
             let is_running = self.lock().running.contains_key(pid);
             // The number of one that was reaped may be another's by now.
             let root = is_running.then(|| Pid::from_raw(*pid));
-            strays.extend(all.strays(root, *mark).into_iter().filter(Stray::lives));
+            strays.extend(all.strays(root, trace).into_iter().filter(Stray::lives));
             self.signal(Pid::from_raw(*pid), signal);
+            if signal == Signal::SIGKILL {
+                trace.kill();
+            }
         }
         strays.iter().for_each(|stray| stray.signal(signal));
         strays
@@ -243,8 +263,10 @@ impl Keeper {
         let pid = running.spawned.pid;
         // Those that have left it already are found by the keeper where this process adopts them; elsewhere they can be
         // told only as long as their parents live.
-        let strays =
-            if running.mark.is_some() { Vec::new() } else { Snapshot::take().strays(Some(pid), None) };
+        let strays = match running.trace.mark {
+            Some(_) => Vec::new(),
+            None => Snapshot::take().strays(Some(pid), &running.trace),
+        };
         self.signal(pid, Signal::SIGTERM);
         strays.iter().for_each(|stray| stray.signal(Signal::SIGTERM));
         let until = Instant::now() + self.grace;
@@ -357,6 +379,7 @@ impl Keeper {
             stage => {
                 self.signal(pid, Signal::SIGKILL);
                 one.strays.iter().for_each(|stray| stray.signal(Signal::SIGKILL));
+                one.running.trace.kill();
                 if !matches!(stage, Stage::Killed { .. }) {
                     one.stage = Stage::Killed { until: Instant::now() + LAST_LOOKS };
                 }
@@ -368,11 +391,18 @@ impl Keeper {
     }
 }
 
+impl Trace {
+    /// Kills all in the control group, if there is one.
+    fn kill(&self) {
+        self.group.iter().for_each(|group| group.kill());
+    }
+}
+
 impl Kept {
     /// Looks again for descendants outside the group; whether there are any that were not known. They get the signal.
     fn finds_strays(&mut self, all: &Snapshot, signal: Signal) -> bool {
         let before = self.strays.len();
-        for stray in all.strays(Some(self.running.spawned.pid), self.running.mark) {
+        for stray in all.strays(Some(self.running.spawned.pid), &self.running.trace) {
             if !self.strays.contains(&stray) && stray.lives() {
                 stray.signal(signal);
                 self.strays.push(stray);
@@ -386,6 +416,12 @@ impl Program {
     /// How it ended, if it has. It stays to be reaped.
     pub(super) fn peek(&self) -> Option<Exit> {
         peek(self.running.as_ref()?.spawned.pid)
+    }
+
+    /// Whether it was refused a process by its limit.
+    pub(super) fn was_full(&self) -> bool {
+        let group = self.running.as_ref().and_then(|running| running.trace.group.as_ref());
+        group.is_some_and(|group| group.was_full())
     }
 
     /// What becomes readable when it ends.
@@ -524,12 +560,13 @@ impl Snapshot {
         marked.get(&mark).map_or(&[], Vec::as_slice)
     }
 
-    /// A program's descendants that have left its group: those that can be reached from it, and, where orphans are
-    /// adopted, those among them that carry its mark.
-    fn strays(&self, leader: Option<Pid>, mark: Option<u64>) -> Vec<Stray> {
+    /// A program's descendants that have left its group: those that can be reached from it, those in its control group,
+    /// if it has one, and, where orphans are adopted, those among them that carry its mark.
+    fn strays(&self, leader: Option<Pid>, trace: &Trace) -> Vec<Stray> {
         let leader = leader.map(Pid::as_raw);
         let mut found = leader.map_or_else(Vec::new, |leader| self.children_of(leader).to_vec());
-        found.extend_from_slice(mark.map_or(&[], |mark| self.marked(mark)));
+        found.extend(trace.group.iter().flat_map(|group| group.processes()));
+        found.extend_from_slice(trace.mark.map_or(&[], |mark| self.marked(mark)));
         let mut seen: HashSet<i32> = leader.into_iter().collect();
         let mut strays = Vec::new();
         while let Some(pid) = found.pop() {

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::answer::{Answer, Next};
 use super::keeper::{Exit, Program, to_poll};
 use super::messages::Messages;
-use super::pipes::Ours;
+use super::pipes::{self, Ours};
 use super::settings::ProgramSettings;
 use crate::app::{AppResult, BoxError};
 use crate::environ::Environ;
@@ -31,6 +31,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Output is about to be followed by more, or by the end: it leaves together with what comes within this time.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// The same for a head that nothing follows yet: most often its document does.
+const GATHER_HEAD: Duration = Duration::from_millis(20);
 
 /// The same once its output has ended, which most often is the end of the program.
 const GATHER_END: Duration = Duration::from_millis(5);
@@ -60,9 +63,13 @@ pub(super) struct Run<'s, 'r> {
     started: Instant,
     /// When something last went in or out.
     moved: Instant,
+    /// When it last wrote something.
+    wrote: Instant,
     looked: Instant,
     /// The pipe takes no more for now.
     stdin_full: bool,
+    /// The two pipes have been given more room, each once it was found full.
+    widened: [bool; 2],
     /// The client has sent nothing, and the pipe would take it.
     awaits_client: bool,
     /// Output was passed on that has not left.
@@ -118,8 +125,10 @@ impl<'s, 'r> Run<'s, 'r> {
             block,
             started: now,
             moved: now,
+            wrote: now,
             looked: now,
             stdin_full: false,
+            widened: [false; 2],
             awaits_client: false,
             unsent: false,
             exit: None,
@@ -165,7 +174,7 @@ impl<'s, 'r> Run<'s, 'r> {
             }
             if ready.stdout {
                 self.read_stdout()?;
-            } else if self.unsent && (self.over.is_none() || !ready.program) && self.answer.may_leave() {
+            } else if self.is_due_to_leave() && (self.over.is_none() || !ready.program) {
                 self.unsent = false;
                 self.answer.flush()?;
                 self.moved = Instant::now();
@@ -203,7 +212,12 @@ impl<'s, 'r> Run<'s, 'r> {
                     }
                     self.moved = Instant::now();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stdin_full = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let [widened, _] = &mut self.widened;
+                    if std::mem::replace(widened, true) || !pipes::widen(pipe) {
+                        self.stdin_full = true;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It reads no more, which is its own affair.
                 Err(_) => self.close_stdin(environ),
@@ -234,7 +248,13 @@ impl<'s, 'r> Run<'s, 'r> {
             timeout = timeout.min(due.saturating_duration_since(now));
         }
         if self.unsent && self.answer.may_leave() {
-            timeout = timeout.min(if self.over.is_none() { GATHER } else { GATHER_END });
+            timeout = timeout.min(match self.over {
+                Some(_) => GATHER_END,
+                None if self.answer.is_bare() => {
+                    (self.wrote + GATHER_HEAD).saturating_duration_since(now).max(GATHER)
+                }
+                None => GATHER,
+            });
         }
         let mut ready = Ok(Ready::default());
         match self.awaits_client {
@@ -286,14 +306,27 @@ impl<'s, 'r> Run<'s, 'r> {
         })
     }
 
+    /// Whether output that nothing more has followed can leave now.
+    fn is_due_to_leave(&self) -> bool {
+        self.unsent
+            && self.answer.may_leave()
+            && (!self.answer.is_bare() || self.wrote.elapsed() >= GATHER_HEAD || self.over.is_some())
+    }
+
     fn read_stdout(&mut self) -> AppResult {
         for _ in 0..READS {
             let Some(pipe) = &mut self.stdout else { return Ok(()) };
             match pipe.read(&mut self.block) {
                 Ok(0) => self.stdout = None,
                 Ok(count) => {
+                    let [_, widened] = &mut self.widened;
+                    if count == BLOCK && !std::mem::replace(widened, true) {
+                        pipes::widen(pipe);
+                    }
                     self.answer.take(self.block.get(..count).unwrap_or_default())?;
-                    (self.unsent, self.moved) = (true, Instant::now());
+                    self.unsent = true;
+                    self.moved = Instant::now();
+                    self.wrote = self.moved;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -394,6 +427,9 @@ impl<'s, 'r> Run<'s, 'r> {
             if let Exit::Signal(Signal::SIGXCPU | Signal::SIGXFSZ) = exit {
                 message.push_str(", a limit: see --limit-cpu and --limit-file-size");
             }
+        }
+        if self.program.was_full() {
+            message.push_str("; it wanted more processes than --limit-processes allows");
         }
         if let Some(first) = self.messages.first() {
             message.push_str(&format!("; it said \"{}\"", String::from_utf8_lossy(first)));

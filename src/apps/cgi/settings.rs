@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::proto::cgi::Limits;
+use crate::spool::Store;
 
 /// How programs are run. A duration or a number of zero means none, where nothing else is said.
 #[derive(Clone, Debug)]
@@ -28,10 +29,8 @@ pub struct ProgramSettings {
     pub env: Vec<(String, String)>,
     /// Pass a body of unknown length on as it comes, without CONTENT_LENGTH, where it would be kept until it is whole.
     pub stream_body: bool,
-    /// Where bodies are kept that do not fit into memory; the system's folder for temporary files by default.
-    pub spool_dir: Option<PathBuf>,
-    /// How many bytes of bodies are kept in files at once, in all.
-    pub spool_max: u64,
+    /// Where bodies are kept that do not fit into memory.
+    pub spool: Store,
     /// Where programs' error text goes.
     pub stderr: Stderr,
     /// What is done with `Location: /path` alone.
@@ -75,8 +74,7 @@ impl Default for ProgramSettings {
             pass_all_env: false,
             env: Vec::new(),
             stream_body: false,
-            spool_dir: None,
-            spool_max: 4 << 30,
+            spool: Store::default(),
             stderr: Stderr::default(),
             local_redirect: LocalRedirect::default(),
             x_sendfile: None,
@@ -131,4 +129,7 @@ pub struct ProgramLimits {
     pub file_size: u64,
     /// Open descriptors (RLIMIT_NOFILE).
     pub files: u64,
+    /// Processes and threads of a program and its descendants together, itself included (the controller pids of a control
+    /// group of version 2, which this process has to own: systemd's `Delegate=pids`).
+    pub processes: u64,
 }

@@ -31,7 +31,24 @@ impl<'h> SeenLine<'h> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(crate::repeatable(512))]
+
+        #[test]
+        fn nothing_is_told_that_did_not_come(head in "[A-Z{ ]{0,3} ?[ /a-z\u{0}-\u{ff}]{0,9}( HTTP/1.[01x])?[\r\n]{0,2}[a-z ]{0,3}") {
+            let head = head.as_bytes();
+            if let Some(SeenLine { method, target, version }) = SeenLine::of(head) {
+                let blank = if version.is_some() { &b" "[..] } else { b"" };
+                let line = [method, b" ", target, blank, version.unwrap_or_default()].concat();
+                prop_assert!(head.starts_with(&line), "{:?}", line.escape_ascii());
+                prop_assert!(crate::headers::is_token(method) && !line.contains(&b'\n'));
+            }
+        }
+    }
 
     #[test]
     fn what_came_is_told_and_no_more() {

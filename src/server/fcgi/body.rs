@@ -120,8 +120,10 @@ impl<'h, 'c> Body<'h, 'c> {
         match inbound.lost {
             Some(Lost::Abandoned) => Ok(true),
             Some(Lost::TooLarge) => Err(too_large()),
-            Some(Lost::DiskFull) => {
-                Err(io::Error::other(Error::new(Fault::Gateway, 503, "the request body cannot be kept")))
+            Some(Lost::NoRoom) => {
+                let message =
+                    "the request body could not be kept until it was read (--spool-dir, --spool-max)";
+                Err(io::Error::other(Error::new(Fault::Gateway, 503, message)))
             }
             None => Ok(inbound.ended),
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::notice::Notice;
+use crate::server::Settings;
 use crate::server::bell::Bell;
 use crate::server::spool::Spool;
 
@@ -51,7 +53,8 @@ pub(super) struct Inbound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     TooLarge,
-    DiskFull,
+    /// The files have grown too large, or cannot be written.
+    NoRoom,
     /// Nobody wants it.
     Abandoned,
 }
@@ -62,16 +65,17 @@ impl Inbound {
         Self { lost: Some(Lost::Abandoned), ..Self::default() }
     }
 
-    /// Keeps a piece, up to `most` bytes in all that wait.
-    pub(super) fn keep(&mut self, data: &[u8], most: u64) {
+    /// Keeps a piece, as far as the settings allow.
+    pub(super) fn keep(&mut self, data: &[u8], settings: &Settings) {
         if self.lost.is_some() {
             return;
         }
-        if self.kept.len().saturating_add(data.len() as u64) > most {
+        if self.kept.len().saturating_add(data.len() as u64) > settings.max_body_or_none() {
             self.lost = Some(Lost::TooLarge);
-        } else if let Err(error) = self.kept.write(data, KEPT) {
-            log::error!("fcgi: a request body cannot be kept: {error}");
-            self.lost = Some(Lost::DiskFull);
+        } else if let Err(error) = self.kept.write(data, KEPT, &settings.spool) {
+            static CANNOT: Notice = Notice::new();
+            CANNOT.warn(format_args!("fcgi: {error}"));
+            self.lost = Some(Lost::NoRoom);
         }
     }
 }

@@ -211,15 +211,14 @@ impl Intake {
                 self.start_if_ready(id, place);
             }
             Event::Data { id, data } => {
-                let most = place.settings.max_body_or_none();
                 if let Some(head) = self.head(id) {
-                    head.data.keep(data, most);
+                    head.data.keep(data, place.settings);
                 } else if let Some(feed) = self.live(id) {
                     match &mut place.mine {
                         Some((mine, Which::Data, ranges)) if *mine == feed.key => {
                             ranges.push((end - data.len(), end));
                         }
-                        _ => feed.data.keep(data, most),
+                        _ => feed.data.keep(data, place.settings),
                     }
                 }
             }
@@ -295,7 +294,7 @@ impl Intake {
             Some((mine, Which::Stdin, ranges)) if *mine == feed.key => {
                 ranges.push((end - data.len(), end));
             }
-            _ => feed.stdin.keep(data, place.settings.max_body_or_none()),
+            _ => feed.stdin.keep(data, place.settings),
         }
         Ok(())
     }

@@ -21,12 +21,19 @@ const KEPT: usize = 2 * GATHER;
 const LARGE: usize = 16 * 1024;
 /// Records written in one call.
 const AT_ONCE: usize = 16;
+/// nginx reads an answer's head into one buffer of so many bytes, or a multiple. Messages before it have it begin anew
+/// only where their text fills it to its end: what stands behind the last such place takes room from the head.
+const PAGE: usize = 4096;
+/// As much of it as messages may take.
+const BEFORE_HEAD: usize = 1024;
 
 /// What of an answer has not left yet.
 pub(super) struct Outgoing<'c> {
     connection: &'c Arc<Connection>,
     key: Key,
     buffer: Vec<u8>,
+    /// Messages that came before any STDOUT, without their headers.
+    early: Vec<u8>,
     /// Where the header of the STDOUT record stands that is still growing.
     open: Option<usize>,
     /// Whether some of the request's STDOUT has left, and whether some is in the buffer.
@@ -46,6 +53,7 @@ impl<'c> Outgoing<'c> {
             connection,
             key,
             buffer,
+            early: Vec::new(),
             open: None,
             left: false,
             holds_stdout: false,
@@ -78,6 +86,7 @@ impl<'c> Outgoing<'c> {
     }
 
     pub(super) fn stdout(&mut self, data: &[u8]) -> io::Result<()> {
+        self.frame_early();
         if data.len() >= LARGE && self.buffer.len() + data.len() >= GATHER {
             return self.send_uncopied(data);
         }
@@ -134,10 +143,57 @@ impl<'c> Outgoing<'c> {
 
     /// Messages overtake no output and are overtaken by none.
     pub(super) fn stderr(&mut self, data: &[u8]) -> io::Result<()> {
+        if !self.left && !self.holds_stdout {
+            self.early.extend_from_slice(data);
+            return if self.early.len() >= usize::from(MAX_CONTENT) { self.send_early() } else { Ok(()) };
+        }
         self.close_record();
         encode::stream(&mut self.buffer, RecordStream::Stderr, self.key.id, data);
         self.stderr_used |= !data.is_empty();
         if self.buffer.len() >= GATHER { self.send() } else { Ok(()) }
+    }
+
+    /// Sends whole records of early messages, each as long as a multiple of [`PAGE`].
+    fn send_early(&mut self) -> io::Result<()> {
+        let early = std::mem::take(&mut self.early);
+        let whole = early.len() - early.len() % usize::from(MAX_CONTENT);
+        let (now, later) = early.split_at_checked(whole).unwrap_or((&early, &[]));
+        encode::stream(&mut self.buffer, RecordStream::Stderr, self.key.id, now);
+        self.early.extend_from_slice(later);
+        self.stderr_used = true;
+        self.send_buffer(false)
+    }
+
+    /// Puts what is left of early messages before the first of STDOUT, so that much of a page is left for the head:
+    /// otherwise nginx would find it too large.
+    fn frame_early(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
+        let early = std::mem::take(&mut self.early);
+        let mut rest = early.as_slice();
+        let last = (HEADER_LEN + rest.len()) % PAGE;
+        if self.buffer.is_empty() && last > BEFORE_HEAD {
+            // The text shall go on a little behind the end of a page. All padding stands in the first one.
+            let mut shift = PAGE + 2 * HEADER_LEN - last;
+            while let (HEADER_LEN.., Some((first, after))) = (shift, rest.split_first_chunk::<1>()) {
+                let most = usize::from(u8::MAX).min(shift - HEADER_LEN);
+                // What remains is nothing, or enough for a header.
+                let padding = match shift - HEADER_LEN - most {
+                    short @ 1..HEADER_LEN => most - (HEADER_LEN - short),
+                    _ => most,
+                };
+                let mut header = Header::new(RecordType::STDERR, self.key.id, 1);
+                header.padding_length = u8::try_from(padding).unwrap_or(u8::MAX);
+                self.buffer.extend_from_slice(&header.encode());
+                self.buffer.extend_from_slice(first);
+                self.buffer.resize(self.buffer.len() + padding, 0);
+                shift -= HEADER_LEN + padding;
+                rest = after;
+            }
+        }
+        encode::stream(&mut self.buffer, RecordStream::Stderr, self.key.id, rest);
+        self.stderr_used = true;
     }
 
     /// Gives the growing record its length.
@@ -151,6 +207,7 @@ impl<'c> Outgoing<'c> {
     }
 
     pub(super) fn send(&mut self) -> io::Result<()> {
+        self.frame_early();
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -207,6 +264,7 @@ impl<'c> Outgoing<'c> {
             _ => {
                 // An end of the connection alone is the end of the answer to nginx, unless it keeps connections; what
                 // is no record is a failure to every web server.
+                self.frame_early();
                 self.close_record();
                 self.buffer.extend_from_slice(&NO_RECORD);
                 self.send_buffer(false)
@@ -215,6 +273,7 @@ impl<'c> Outgoing<'c> {
     }
 
     fn end_request(&mut self, status: u32) -> io::Result<()> {
+        self.frame_early();
         self.close_record();
         encode::stream_end(&mut self.buffer, RecordStream::Stdout, self.key.id);
         if self.stderr_used {

@@ -1,29 +1,26 @@
 //! One connection: requests come one after the other, and are answered in that order.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use super::body::Body;
 use super::environ::{Ends, Site};
+use super::handler::Handler;
 use super::outgoing::{Outgoing, Progress};
 use super::rest::{Rest, Sent};
 use crate::app::refusal;
-use crate::environ::{Abort, Environ, Vars};
-use crate::error::{BoxError, Error, Fault};
-use crate::handlers::{
-    Attributes, BaseHandler, End, Flow, Head, Outcome, Output, Scratch, SimpleHandler, Streams, base,
-};
+use crate::environ::Vars;
+use crate::error::{Error, Fault};
+use crate::handlers::{BaseHandler, End};
 use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
 use crate::server::clock::Millis;
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
-use crate::server::{FIRST, Settings, log_refusal};
-#[cfg(target_os = "linux")]
-use crate::util::FileSource;
+use crate::server::{FIRST, Settings};
 
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
@@ -155,7 +152,7 @@ impl Connection {
         Self { link, state: Mutex::new(state), ends: OnceLock::new() }
     }
 
-    fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &Settings {
         &self.link.core.settings
     }
 
@@ -623,128 +620,4 @@ fn gather(request: &mut Request, bytes: &mut &[u8], settings: &Settings) -> Resu
         }
     }
     Ok(())
-}
-
-/// The rung of the ladder that one HTTP request is.
-struct Handler<'h, 'c> {
-    connection: &'c Arc<Connection>,
-    /// The request is answered in the application's place.
-    refused: bool,
-    body: RefCell<Body<'h, 'c>>,
-    outgoing: &'h RefCell<Outgoing<'c>>,
-    scratch: RefCell<Scratch>,
-}
-
-fn attributes(settings: &Settings) -> Attributes<'static> {
-    Attributes {
-        wsgi_multiprocess: false,
-        full_duplex: settings.full_duplex,
-        http_version: "1.1",
-        ..Attributes::SIMPLE
-    }
-}
-
-impl SimpleHandler for Handler<'_, '_> {
-    fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut *self.scratch.borrow_mut());
-        let gone = || {
-            let link = &self.connection.link;
-            link.enter_set(self.connection).is_err() || link.is_gone()
-        };
-        let mut answer = Answer(self.outgoing);
-        with(Streams::live(body, &mut answer, &mut io::stderr(), scratch).with_abort(Abort::new(&gone)));
-    }
-
-    fn base_env(&self) -> &Vars {
-        // They stand in the scratch memory, where they will be read.
-        static NONE: Vars = Vars::new();
-        &NONE
-    }
-
-    fn preset(&self) -> Attributes<'static> {
-        attributes(self.connection.settings())
-    }
-}
-
-impl BaseHandler for Handler<'_, '_> {
-    fn attributes(&self) -> Attributes<'_> {
-        let settings = self.connection.settings();
-        Attributes {
-            keep_variables: &settings.front.keep_variables,
-            observer: settings.observer.as_deref(),
-            ..attributes(settings)
-        }
-    }
-
-    fn send_headers(&self, _out: &mut dyn Output, head: &mut Head) -> io::Result<()> {
-        base::seal_headers(self, head)?;
-        self.outgoing.borrow_mut().start(head)
-    }
-
-    /// Large files are the system's to send, where nothing has to be added between their bytes.
-    #[cfg(target_os = "linux")]
-    fn sendfile(&self, out: &mut dyn Output, head: &mut Head, file: &mut dyn FileSource) -> io::Result<bool> {
-        let limit = file.limit();
-        let plain = file.as_file().filter(|_| !head.is_sent() && !head.is_bodyless());
-        let Some(plain) = plain else { return Ok(false) };
-        let Some(length) = length_of(plain, limit).filter(|length| *length >= LARGE) else {
-            return Ok(false);
-        };
-        if !head.headers().contains("Content-Length") {
-            head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
-        }
-        self.send_headers(out, head)?;
-        let mut sent = 0;
-        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
-        // Also what a client got that has left since.
-        head.add_bytes_sent(sent);
-        result.map(|()| true)
-    }
-
-    fn log_exception(&self, environ: &mut Environ<'_>, error: &BoxError) {
-        if !log_refusal("http", self.refused, environ, error) {
-            base::log_exception(self, environ, error);
-        }
-    }
-}
-
-/// Files from this size on are sent by the system; smaller ones leave with their head in one write.
-#[cfg(target_os = "linux")]
-const LARGE: u64 = 32 * 1024;
-
-/// What is left of a regular file, up to a limit.
-#[cfg(target_os = "linux")]
-fn length_of(file: &mut std::fs::File, limit: Option<u64>) -> Option<u64> {
-    use std::io::Seek;
-    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let left = about.len().saturating_sub(file.stream_position().ok()?);
-    Some(limit.map_or(left, |limit| left.min(limit)))
-}
-
-/// The response, as the handler sees it.
-struct Answer<'h, 'c>(&'h RefCell<Outgoing<'c>>);
-
-impl Write for Answer<'_, '_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(data)?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().flush()
-    }
-}
-
-impl Output for Answer<'_, '_> {
-    fn set_flow(&mut self, flow: Flow) {
-        self.0.borrow_mut().set_flow(flow);
-    }
-
-    fn rewind(&mut self) -> bool {
-        self.0.borrow_mut().rewind()
-    }
-
-    fn finish(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.0.borrow_mut().finish(outcome.end)
-    }
 }

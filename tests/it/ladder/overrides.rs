@@ -10,6 +10,7 @@ use gatewright::app::{AppResult, Application, BoxError, Responder};
 use gatewright::environ::{Environ, Vars, Wsgi};
 use gatewright::handlers::{Attributes, BaseHandler, Observer, OsEnviron, Outcome, Policy};
 use gatewright::headers::Headers;
+use gatewright::spool::Store;
 
 use super::rungs::{Change, Memory, OnBase, OnBaseCgi, OnCgi, OnIisCgi, OnSimple};
 
@@ -112,6 +113,14 @@ fn fails_late(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
     Err("too late, or not".into())
 }
 
+fn reads_late(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+    respond.start("200 OK", Headers::new())?.flush()?;
+    environ.input.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+static NOWHERE: LazyLock<Store> = LazyLock::new(|| Store::new(Some("/nowhere".into()), 0));
+
 const fn method(
     item: &'static str,
     app: fn(&mut Environ<'_>, Responder<'_>) -> AppResult,
@@ -207,6 +216,7 @@ const ATTRIBUTES: &[Probe] = &[
     value!(error_headers: &[("X-Error", "own")], fails, SAME, |seen| seen.output.contains("X-Error: own\r\n")),
     value!(error_body: b"an own page", fails, SAME, |seen| seen.output.ends_with("\r\n\r\nan own page")),
     value!(observer: Some(&Notes), fails, SAME, |seen| seen.observed == Some(500)),
+    value!(spool: Some(&NOWHERE), reads_late, SAME, |seen| seen.errors.contains("--spool-dir")),
     value!(policy: Policy::Wsgiref, short, SAME, |seen| seen.output.contains("Content-Length: 9\r\n")),
 ];
 
@@ -319,6 +329,7 @@ fn every_item_has_its_probe() {
         error_headers,
         error_body,
         observer,
+        spool,
         policy
     );
     let mut probed: Vec<&str> = ATTRIBUTES.iter().map(|probe| probe.item).collect();

@@ -32,6 +32,9 @@ pub(super) struct Memory {
     other_vars: Vars,
 }
 
+/// More than is read ahead into memory.
+static INPUT: [u8; 300_000] = [b'x'; 300_000];
+
 impl Memory {
     pub(super) fn new(active: Option<&'static str>, changes: [Change; 2], vars: Vars) -> Self {
         let other_vars = Vars::from([("SUPPLIED_BY", "the override")]);
@@ -47,7 +50,7 @@ impl Memory {
     fn streams(&self, name: &str, with: &mut dyn FnMut(Streams<'_>)) {
         let output = if self.is_active(name) { &self.other_output } else { &self.output };
         let (errors, scratch) = (&mut *self.errors.borrow_mut(), &mut *self.scratch.borrow_mut());
-        plain_streams(&mut &b""[..], &mut *output.borrow_mut(), errors, scratch, with);
+        plain_streams(&mut &INPUT[..], &mut *output.borrow_mut(), errors, scratch, with);
     }
 
     fn base_env(&self, name: &str) -> &Vars {

@@ -207,6 +207,49 @@ fn output_leaves_as_it_is_written() {
     });
 }
 
+/// A request for a path without a body, as each protocol has it.
+fn wire_of(protocol: Protocol, path: &str) -> Vec<u8> {
+    match protocol {
+        Protocol::FastCgi => Request::new(&get(path), b"").bytes(),
+        Protocol::Http => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
+        _ => {
+            let head: [(&[u8], &[u8]); 2] = [(b"REQUEST_METHOD", b"GET"), (b"PATH_INFO", path.as_bytes())];
+            let mut wire = Vec::new();
+            gatewright::proto::scgi::encode_head(&mut wire, 0, head).unwrap();
+            wire
+        }
+    }
+}
+
+/// A browser's EventSource is open once the head has come: that does not wait for the first event.
+#[test]
+fn a_head_leaves_before_there_is_any_document() {
+    let bin = Bin::new();
+    let go = bin.folder.path("go");
+    bin.script("x", &format!("{TEXT}; until [ -e {} ]; do sleep 0.02; done; echo document", go.display()));
+    let check = |peer: &mut dyn Read| {
+        let mut seen = Vec::new();
+        read_until(peer, &mut seen, b"text/plain");
+        read_until(peer, &mut seen, b"\r\n\r\n");
+        assert!(!seen.windows(8).any(|eight| eight == b"document"), "{}", seen.escape_ascii());
+        fs::write(&go, "").unwrap();
+        read_until(peer, &mut seen, b"document");
+        fs::remove_file(&go).unwrap();
+    };
+    for protocol in [Protocol::FastCgi, Protocol::Scgi, Protocol::Http] {
+        let server = Running::start(protocol, bin.programs(ProgramSettings::default()));
+        let mut peer = server.connect();
+        peer.write_all(&wire_of(protocol, "/x")).unwrap();
+        check(&mut peer);
+    }
+    let mut command = std::process::Command::new(program("cgi-gateway"));
+    let app = format!("cgi:{}", bin.folder.root().display());
+    command.arg(app).env("REQUEST_METHOD", "GET").env("PATH_INFO", "/x").stdout(std::process::Stdio::piped());
+    let mut gateway = command.spawn().unwrap();
+    check(gateway.stdout.as_mut().unwrap());
+    assert!(gateway.wait().unwrap().success());
+}
+
 #[test]
 fn a_client_that_goes_away_takes_its_program_along() {
     let bin = Bin::new();
@@ -271,6 +314,35 @@ fn send(socket: &std::path::Path, path: &str) -> std::os::unix::net::UnixStream 
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.write_all(&Request::new(&get(path), b"").bytes()).unwrap();
     peer
+}
+
+/// It holds, or nothing is served: whoever asks for a bound shall not believe in one that is not there. Which of both depends
+/// on the control group that the tests run in; `tests/machine` is where it has to hold.
+#[test]
+fn a_bound_on_processes_holds_or_the_gateway_does_not_start() {
+    let bin = Bin::new();
+    bin.script("few", &format!("sleep 1 >/dev/null 2>&1 & {TEXT}; echo whole"));
+    bin.script("many", &format!("for n in 1 2 3 4 5 6 7 8 9; do sleep 1 >/dev/null 2>&1 & done; {TEXT}"));
+    let socket = bin.folder.path("app.sock");
+    let mut gateway = Process::start(&bin.folder, "gateway", &program("fcgi-gateway"), |command| {
+        command.args(["--limit-processes", "5", "--stderr", "log", "--socket"]).arg(&socket);
+        command.arg(format!("cgi:{}", bin.folder.root().display()));
+    });
+    let listens = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    wait_until("the gateway listens or has ended", || listens() || gateway.ended().is_some());
+    if gateway.ended().is_some() {
+        assert_eq!(gateway.wait().code(), Some(1));
+        let log = gateway.log();
+        let told = log.contains("--limit-processes needs control groups") && log.contains("Delegate=pids");
+        assert!(told && log.lines().count() == 1, "{log}");
+        return;
+    }
+    let answer = read_answers(&mut send(&socket, "/few"), 1).remove(0);
+    assert!(answer.text().ends_with("whole\n"), "{answer:?}");
+    let answer = read_answers(&mut send(&socket, "/many"), 1).remove(0);
+    assert!(answer.text().starts_with("Status: 502 "), "{answer:?}");
+    let log = gateway.log();
+    assert!(log.contains("more processes than --limit-processes allows"), "{log}");
 }
 
 #[test]
@@ -457,7 +529,7 @@ fn begin(path: &str, length: &str, piece: &[u8]) -> Vec<u8> {
     wire
 }
 
-fn read_until(peer: &mut impl Read, seen: &mut Vec<u8>, what: &[u8]) {
+fn read_until(peer: &mut (impl Read + ?Sized), seen: &mut Vec<u8>, what: &[u8]) {
     while !seen.windows(what.len()).any(|window| window == what) {
         let mut block = [0; 4096];
         let count = peer.read(&mut block).unwrap();

@@ -374,3 +374,22 @@ fn h2load_finds_no_request_lost() {
         }
     }
 }
+
+/// Where there are no addresses the name is what the client says, and the port its scheme's own.
+#[test]
+fn curl_comes_over_a_unix_socket() {
+    let folder = Folder::new();
+    let socket = folder.path("app.sock");
+    let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+        command.arg("--listen").arg(&socket).args(["--validate", "demo"]);
+    });
+    gateway.ready_when(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let place = socket.display().to_string();
+    let output = run(&folder, "curl", ["-sS", "--unix-socket", &*place, "http://shop.example/a%20b?c"], b"");
+    assert_ok(&output);
+    let shown = text(&output.stdout);
+    for line in ["PATH_INFO = '/a b'", "SERVER_NAME = 'shop.example'", "SERVER_PORT = '80'"] {
+        assert!(shown.lines().any(|given| given == line), "{line} is missing in:\n{shown}");
+    }
+    assert!(!shown.contains("REMOTE_ADDR"), "{shown}");
+}

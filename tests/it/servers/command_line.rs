@@ -495,8 +495,18 @@ fn each_flag_about_programs_is_a_key_of_the_configuration() {
 #[test]
 fn every_flag_in_the_readme_is_in_the_help() {
     // Those of cargo, systemctl and this project's own scripts.
-    const OTHERS: &[&str] =
-        &["--locked", "--path", "--root", "--open", "--signal", "--long", "--now", "--bin"];
+    const OTHERS: &[&str] = &[
+        "--locked",
+        "--path",
+        "--root",
+        "--open",
+        "--signal",
+        "--long",
+        "--now",
+        "--bin",
+        "--release",
+        "--target",
+    ];
     let folder = Folder::new();
     let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"]
         .map(|name| run(&folder, name, &["--help"]).output)

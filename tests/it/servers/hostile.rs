@@ -256,18 +256,21 @@ fn five_thousand_heads_that_never_end_harm_nobody() {
             stream
         })
         .collect();
-    wait_until("all are accepted", || target.count() >= target.descriptors + many);
-    let mut rounds = 0;
-    while held[0].write_all(b"x").is_ok() {
+    // On a slow machine the first ones may have had their time by then.
+    let first_is_told = || target.process.log().contains("did not come in time");
+    wait_until("all are accepted", || target.count() >= target.descriptors + many || first_is_told());
+    loop {
+        let goes_on = held[0].write_all(b"x").is_ok();
         for (number, stream) in held.iter_mut().enumerate().skip(1) {
             let _ = stream.write_all(b"x");
             if number % 1000 == 0 {
                 target.assert_serves();
             }
         }
-        rounds += 1;
+        if !goes_on {
+            break;
+        }
     }
-    assert!(rounds > 0, "none of them was slow");
     for mut stream in held {
         let mut answer = Vec::new();
         // A byte that came after the server had closed resets the connection.

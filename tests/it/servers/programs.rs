@@ -15,12 +15,16 @@ use super::site::Site;
 /// The two ways from nginx to a gateway.
 const LINKS: [Link; 2] = [Link::new(Protocol::FastCgi, Over::Unix), Link::new(Protocol::Scgi, Over::Unix)];
 
-/// What the recipes' directives are called for a protocol. They are written for FastCGI; SCGI has the same by its name.
+/// What the recipes' directives are called for a protocol. They are written for FastCGI; SCGI has the same by its name, and
+/// HTTP needs no parameters.
 fn directives(location: &str, protocol: Protocol) -> String {
     match protocol {
         Protocol::FastCgi => location.to_owned(),
         Protocol::Scgi => location.replace("fastcgi_", "scgi_"),
-        Protocol::Http => unreachable!("it passes no parameters"),
+        Protocol::Http => {
+            let lines = location.split_inclusive('\n').filter(|line| !line.contains("fastcgi_"));
+            lines.collect()
+        }
     }
 }
 
@@ -29,8 +33,8 @@ fn start(link: Link, location: &str, prepare: impl FnOnce(&Folder), arguments: &
     let location = directives(location, link.protocol);
     start_before(link, &location, |folder, socket| {
         prepare(folder);
-        let name = if link.protocol == Protocol::FastCgi { "fcgi-gateway" } else { "scgi-gateway" };
-        Process::start(folder, "gateway", &program(name), |command| {
+        let name = format!("{}-gateway", link.protocol.name());
+        Process::start(folder, "gateway", &program(&name), |command| {
             command.args(["--socket", &socket.address(), "--validate"]);
             if is_root() {
                 command.args(["--socket-group", "www-data"]);

@@ -170,6 +170,8 @@ struct Peer<'l> {
     /// To which of `live` it belongs, by its id, as long as that has not begun.
     beginning: Option<u16>,
     begun: usize,
+    /// Some request's first record was sent, which need not be that of the first one.
+    has_asked: bool,
 }
 
 /// How a connection ended.
@@ -194,6 +196,7 @@ impl<'l> Peer<'l> {
             sent: 0,
             beginning: None,
             begun: 0,
+            has_asked: false,
         })
     }
 
@@ -303,7 +306,6 @@ impl<'l> Peer<'l> {
             let records = asks.records(id, keep_conn, random);
             let aborts = self.kind == Kind::Aborting && random.below(3) == 0;
             let abort_at = aborts.then(|| random.below(records.len() + 1));
-            let first = self.begun == 0;
             self.begun += 1;
             self.live.push(Exchange {
                 id,
@@ -313,7 +315,7 @@ impl<'l> Peer<'l> {
                 abort_at,
                 aborted: false,
                 answer: Vec::new(),
-                first,
+                first: false,
             });
         }
     }
@@ -373,6 +375,7 @@ impl<'l> Peer<'l> {
                     && let Some(exchange) = self.live.iter_mut().find(|exchange| exchange.id == id)
                 {
                     exchange.begun = Some(Instant::now());
+                    exchange.first = !std::mem::replace(&mut self.has_asked, true);
                 }
                 Ok(())
             }

@@ -7,8 +7,8 @@ use std::process::Command;
 use super::git::repository;
 use super::{LINKS, packaged, start, succeeds};
 use crate::servers::client::{Answer, Request};
-use crate::servers::harness::{Folder, wait_until};
-use crate::servers::link::Link;
+use crate::servers::harness::{Folder, Process, program, wait_until};
+use crate::servers::link::{Link, Over, Protocol, Socket};
 use crate::servers::site::{Site, recipe};
 
 /// The recipe's location, with the hand-over and the files for the test to put in.
@@ -232,36 +232,88 @@ fn shell_python_and_c_programs_answer() {
     }
 }
 
-/// Server-sent events pass nginx one by one, where the program asks it not to gather them.
+/// Three stages of an answer, each once the file of its name is there: the head alone, an event, another one.
+fn events(folder: &Folder) {
+    let root = folder.root().display();
+    let wait = |name: &str| format!("until [ -e {root}/{name} ]; do sleep 0.02; done");
+    let text = format!(
+        "#!/bin/sh\nprintf 'Content-Type: text/event-stream\\nX-Accel-Buffering: no\\n\\n'\n{}\n\
+         printf 'data: first\\n\\n'\n{}\nprintf 'data: second\\n\\n'\n",
+        wait("go1"),
+        wait("go2")
+    );
+    install(folder, "events", &text);
+}
+
+/// Reads them one by one: none waits for the next.
+fn expect_events(folder: &Folder, client: &mut impl std::io::Read) {
+    let mut seen = String::new();
+    let mut read_until = |what: &str, not_yet: &str| {
+        while !seen.contains(what) {
+            let mut block = [0; 1024];
+            let count = client.read(&mut block).expect("an answer");
+            assert!(count > 0, "{seen}");
+            seen.push_str(&String::from_utf8_lossy(&block[..count]));
+        }
+        assert!(not_yet.is_empty() || !seen.contains(not_yet), "{seen}");
+    };
+    // EventSource's `open`.
+    read_until("text/event-stream", "data");
+    folder.write("go1", "");
+    read_until("data: first", "second");
+    folder.write("go2", "");
+    read_until("data: second", "");
+}
+
+/// Server-sent events, and the head before them, pass nginx one by one: where the program asks it not to gather them, and
+/// where its configuration says so.
 #[test]
 fn events_arrive_as_they_are_written() {
-    use std::io::{Read, Write};
-    for link in LINKS {
-        let site = cgi_bin(link, |folder| {
-            let go = folder.path("go");
-            let text = format!(
-                "#!/bin/sh\nprintf 'Content-Type: text/event-stream\\nX-Accel-Buffering: no\\n\\ndata: first\\n\\n'\n\
-                 until [ -e {} ]; do sleep 0.02; done\nprintf 'data: second\\n\\n'\n",
-                go.display()
-            );
-            install(folder, "events", &text);
-        });
+    use std::io::Write;
+    let http = Link::new(Protocol::Http, Over::Unix);
+    let links = [LINKS[0], LINKS[1], http, LINKS[0].streamed(), LINKS[1].streamed(), http.streamed()];
+    for link in links {
+        let site = cgi_bin(link, events);
         let mut client = std::net::TcpStream::connect(("127.0.0.1", site.port)).unwrap();
         client.set_read_timeout(Some(crate::servers::client::PATIENCE)).unwrap();
         client.write_all(&Request::new("GET", "/cgi-bin/events").bytes).unwrap();
-        let mut seen = String::new();
-        let mut read_until = |what: &str| {
-            while !seen.contains(what) {
-                let mut block = [0; 1024];
-                let count = client.read(&mut block).expect("an answer");
-                assert!(count > 0, "{seen}");
-                seen.push_str(&String::from_utf8_lossy(&block[..count]));
-            }
-            seen.clone()
-        };
-        assert!(!read_until("data: first").contains("second"));
-        fs::write(site.folder.path("go"), "").unwrap();
-        read_until("data: second");
+        expect_events(&site.folder, &mut client);
+    }
+}
+
+/// And without nginx, as `curl -N` shows them.
+#[test]
+fn events_arrive_as_they_are_written_by_http_gateway() {
+    let folder = Folder::new();
+    folder.mkdir("bin");
+    events(&folder);
+    let socket = Socket::new(&folder, Over::Tcp);
+    let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+        command.args(["--listen", &socket.address()]).arg(format!("cgi:{}", folder.path("bin").display()));
+    });
+    gateway.ready_when(|| socket.is_served());
+    // What it is told of the head it writes at once to standard error alone.
+    let mut curl = Command::new("sh");
+    curl.args(["-c", "exec \"$0\" -svN --max-time 30 \"$1\" 2>&1"])
+        .arg(crate::servers::harness::installed("curl"));
+    curl.arg(format!("http://{}/events", socket.address()));
+    let mut curl = curl.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    expect_events(&folder, curl.stdout.as_mut().unwrap());
+    assert!(curl.wait().unwrap().success());
+}
+
+/// nginx has one small buffer for error text and the head behind it.
+#[test]
+fn error_text_before_an_answer_does_not_cost_the_answer() {
+    for link in LINKS {
+        let site = cgi_bin(link, |folder| {
+            let text = "#!/bin/sh\nn=0\nwhile [ $n -lt $QUERY_STRING ]; do echo 'error text error text' >&2; n=$((n+1)); done\n\
+                        printf 'Content-Type: text/plain\\n\\nwhole\\n'\n";
+            install(folder, "warns", text);
+        });
+        for lines in (1..420).step_by(13).chain([1000, 5000]) {
+            assert_eq!(get(&site, &format!("/cgi-bin/warns?{lines}")), "whole\n", "{lines} lines");
+        }
     }
 }
 

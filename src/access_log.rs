@@ -37,6 +37,7 @@ pub use file::LogFile;
 pub use format::{Format, UnknownFormat};
 
 use crate::environ::Environ;
+use crate::error::os_reason;
 use crate::handlers::{Observer, Outcome};
 
 /// Bytes of lines that wait to be written.
@@ -103,7 +104,7 @@ impl Observer for AccessLog {
                 Way::Direct(file) => {
                     let file = &mut *file.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Err(error) = file.write_line(line) {
-                        log::warn!("access log {file}: a line is lost: {error}");
+                        log::warn!("access log {file}: a line is lost: {}", os_reason(&error));
                     }
                 }
             }
@@ -261,7 +262,10 @@ fn reopen(file: &mut LogFile) {
     match file.reopen() {
         Ok(()) => log::info!("access log {file}: opened anew"),
         Err(error) => {
-            log::error!("access log {file}: cannot be opened anew: {error}; the old file is written on")
+            log::error!(
+                "access log {file}: cannot be opened anew: {}; the old file is written on",
+                os_reason(&error)
+            )
         }
     }
 }

@@ -149,6 +149,26 @@ impl fmt::Debug for Responder<'_> {
 ///
 /// Output leaves when 64 KiB have gathered, when it is flushed, when the application returns, and before the
 /// application waits for more of the request's body. A body that is known whole is best given by [`send`](Body::send).
+/// There is no end to write: returning `Ok` is the end, and an error cuts the answer.
+///
+/// ```
+/// use std::io::Write;
+/// use gatewright::app::{AppResult, Responder};
+/// use gatewright::environ::Environ;
+///
+/// fn count(_: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
+///     // nginx would gather the lines otherwise.
+///     let head = [("Content-Type", "text/plain"), ("X-Accel-Buffering", "no")];
+///     let mut body = respond.start("200 OK", head)?;
+///     for number in 0..3 {
+///         writeln!(body, "{number}")?;
+///         body.flush()?;
+///     }
+///     Ok(())
+/// }
+/// # fn is_an_application(_: impl gatewright::app::Application) {}
+/// # is_an_application(count);
+/// ```
 pub struct Body<'r>(&'r mut (dyn Respond + 'r));
 
 impl<'r> Body<'r> {

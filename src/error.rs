@@ -7,6 +7,13 @@ use std::fmt;
 /// by downcasting.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What the system says without Rust's "(os error 2)".
+#[cfg(any(unix, feature = "cli"))]
+pub(crate) fn os_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
+}
+
 /// Who caused an [`Error`], and so who has to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

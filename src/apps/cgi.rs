@@ -32,7 +32,7 @@ use self::slots::{NoSlot, Slot, Slots};
 use self::variables::Base;
 use crate::app::{AppResult, Application, BoxError, Responder};
 use crate::environ::{Environ, Input, Known};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, os_reason};
 use crate::handlers::base::RETRY_AFTER;
 use crate::sys::{Given, Limit, SpawnError, spawn};
 
@@ -352,11 +352,7 @@ fn cannot_start(failed: &SpawnError, choice: &Choice) -> Error {
     let shown = path.escape_ascii();
     let (status, hint) = match failed.error.raw_os_error() {
         Some(libc::ENOENT) => (502, interpreter_hint(path)),
-        Some(libc::ENOEXEC) => (
-            502,
-            "; a script begins with a line such as #!/bin/sh, else --interpreter names what runs it"
-                .to_owned(),
-        ),
+        Some(libc::ENOEXEC) => (502, format_hint(path).to_owned()),
         Some(libc::EACCES) => {
             (403, "; this user may not execute it, or its file system is mounted noexec".to_owned())
         }
@@ -368,19 +364,34 @@ fn cannot_start(failed: &SpawnError, choice: &Choice) -> Error {
     let fault = if status == 431 { Fault::Peer } else { Fault::Application };
     let message = match fault {
         Fault::Peer => "the request's variables are too many for a program".to_owned(),
-        _ => format!("{shown}: {failed}{hint}"),
+        _ => format!("{shown}: {}: {}{hint}", failed.step, os_reason(&failed.error)),
     };
     Error::new(fault, status, message)
 }
 
-/// The file is there: it is what its first line names that is not.
-fn interpreter_hint(path: &[u8]) -> String {
+/// How a file begins, if it may be read.
+fn start_of(path: &[u8]) -> Option<Vec<u8>> {
     use std::io::Read;
     use std::os::unix::ffi::OsStrExt;
-    let mut start = [0; 256];
-    let opened = File::open(std::ffi::OsStr::from_bytes(path));
-    let count = opened.and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    let start = start.get(..count).unwrap_or_default();
+    let mut start = Vec::new();
+    File::open(std::ffi::OsStr::from_bytes(path)).ok()?.take(256).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
+/// The system knows no program that begins like this.
+fn format_hint(path: &[u8]) -> &'static str {
+    match start_of(path).as_deref() {
+        Some([]) => "; it is empty",
+        Some([0xef, 0xbb, 0xbf, ..]) => {
+            "; it begins with a byte order mark, which Windows editors write: take that away, so that #! comes first"
+        }
+        _ => "; a script begins with a line such as #!/bin/sh, else --interpreter names what runs it",
+    }
+}
+
+/// The file is there: it is what its first line names that is not.
+fn interpreter_hint(path: &[u8]) -> String {
+    let start = start_of(path).unwrap_or_default();
     let Some(line) = start.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next())
     else {
         return "; it, or the loader that it was linked for, is missing".to_owned();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::access_log::{AccessLog, Format, LogFile, UnknownFormat};
+use crate::error::os_reason;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct AccessFlags {
@@ -36,12 +37,23 @@ impl AccessFlags {
         let Some(path) = &self.access_log else { return Ok(None) };
         let file = match path {
             path if path == Path::new("-") => LogFile::standard_error(),
-            path => {
-                LogFile::open(path).map_err(|error| format!("--access-log {}: {error}", path.display()))?
-            }
+            path => LogFile::open(path)
+                .map_err(|error| format!("--access-log {}: {}", path.display(), cannot(&error)))?,
         };
         Ok(Some(OpenedLog { file, format: self.access_log_format }))
     }
+}
+
+/// Why there is no log, and what can be done about it.
+fn cannot(error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+    let advice = match error.kind() {
+        NotFound => "; create its folder first",
+        PermissionDenied => "; this user may not write there: change the rights, or name another file",
+        IsADirectory => "; name a file in it",
+        _ => "",
+    };
+    format!("{}{advice}", os_reason(error))
 }
 
 impl OpenedLog {

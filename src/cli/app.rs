@@ -48,6 +48,10 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
         Some((_, what)) => {
             Err(format!("{what} is not in this version yet; write demo, dir:PATH or cgi:PATH"))
         }
+        // As others are told what to serve.
+        None if text == "." || text.contains('/') => {
+            Err(format!("write dir:{text} for the files of a folder, or cgi:{text} for programs"))
+        }
         None => Err("there is no such application; write demo, dir:PATH or cgi:PATH".to_owned()),
     }
 }
@@ -61,6 +65,30 @@ pub(super) struct Opened {
     /// All programs: those of several applications share what bounds and ends them.
     #[cfg(target_os = "linux")]
     pub(super) programs: Option<Arc<CgiPrograms>>,
+    #[cfg(unix)]
+    pub(super) needs: Vec<Need>,
+}
+
+/// What the gateway's user has to be allowed to enter or to run.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    kind: &'static str,
+    path: PathBuf,
+}
+
+#[cfg(unix)]
+impl Need {
+    /// What to do where this process may not: rights that are given up later are missed by requests alone.
+    fn unmet(&self) -> Option<String> {
+        nix::unistd::access(&self.path, nix::unistd::AccessFlags::X_OK).err()?;
+        let advice = if self.path.is_file() {
+            "execute it: chmod +x it, or name what runs it by --interpreter"
+        } else {
+            "enter it, or a folder above it: change their rights, or run as another user"
+        };
+        Some(format!("{}:{}: the gateway's user may not {advice}", self.kind, self.path.display()))
+    }
 }
 
 /// A path, as it stands in a URL, and what is served there.
@@ -79,14 +107,21 @@ impl Opened {
             offers: Vec::new(),
             #[cfg(target_os = "linux")]
             programs: None,
+            needs: Vec::new(),
         }
+    }
+
+    /// Warns of what this process may not use, once it is the user that it stays.
+    #[cfg(unix)]
+    pub(super) fn look(&self) {
+        self.needs.iter().filter_map(Need::unmet).for_each(|what| log::warn!("{what}"));
     }
 
     #[cfg(target_os = "linux")]
     pub(super) fn programs(programs: CgiPrograms) -> Self {
         let programs = Arc::new(programs);
         let app = Arc::clone(&programs) as Arc<dyn Application>;
-        Self { app, offers: Vec::new(), programs: Some(programs) }
+        Self { programs: Some(programs), ..Self::new(app) }
     }
 
     /// The process is about to become this user.
@@ -144,6 +179,7 @@ impl App {
             App::Dir(path) => {
                 let dir = settings.dir.open(path).map_err(|error| cannot_open("dir", path, &error))?;
                 offer(prefix, format!("dir:{}", path.display()));
+                before.needs.push(Need { kind: "dir", path: path.clone() });
                 Ok(Arc::new(dir))
             }
             #[cfg(target_os = "linux")]
@@ -156,6 +192,9 @@ impl App {
                 let programs = Arc::new(opened.map_err(|error| cannot_open("cgi", path, &error))?);
                 offer_programs(&programs, path, prefix, &mut offer);
                 before.programs.get_or_insert_with(|| Arc::clone(&programs));
+                if !settings.programs.interprets(path) {
+                    before.needs.push(Need { kind: "cgi", path: path.clone() });
+                }
                 Ok(programs)
             }
         }
@@ -211,6 +250,8 @@ fn cannot_open(kind: &str, path: &std::path::Path, error: &std::io::Error) -> St
 #[derive(Default)]
 pub(super) struct Before {
     pub(super) offers: Vec<Offer>,
+    #[cfg(unix)]
+    pub(super) needs: Vec<Need>,
     /// Their bounds hold for all programs.
     #[cfg(target_os = "linux")]
     pub(super) programs: Option<Arc<CgiPrograms>>,
@@ -227,6 +268,9 @@ pub(super) struct Place {
     /// There is no web server in front.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs mind"))]
     pub(super) origin: bool,
+    /// HOME, USER and LOGNAME of the user that the gateway becomes.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only programs have any"))]
+    pub(super) account: Option<Vec<(String, String)>>,
     /// Where request bodies are kept.
     #[cfg_attr(
         not(target_os = "linux"),

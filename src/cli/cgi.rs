@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::app::{self, App, Opened, Place};
-use super::front::FrontFlags;
+use super::front::{FRONT, FrontFlags};
 use super::logger;
 use super::serving::{Around, Serving};
 use super::spool::SpoolFlags;
@@ -34,10 +34,10 @@ struct Arguments {
     #[command(flatten)]
     spool: SpoolFlags,
     /// Let the answer leave while the request's body still comes; many web servers cannot
-    #[arg(long)]
+    #[arg(long, help_heading = FRONT)]
     full_duplex: bool,
     /// A TOML file with further settings: each flag is a key, and flags win
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None::<&str>)]
     config: Option<PathBuf>,
 }
 
@@ -90,7 +90,7 @@ fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
 fn open(arguments: &Arguments) -> Result<(Opened, Option<&'static dyn Observer>), Failure> {
     arguments.spool.check()?;
     let (mounted, spool) = (arguments.front.is_mounted(), arguments.spool.store().clone());
-    let place = Place { mounted, own_log: false, origin: false, spool };
+    let place = Place { mounted, spool, ..Place::default() };
     let opened = arguments.around.wrap(arguments.serving.open(place)?);
     Ok((opened, arguments.around.observer_of_one_request()?))
 }

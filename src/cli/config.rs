@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
-use super::usage::reason;
+use crate::error::os_reason;
 
 /// The settings of the file at `path` that the command line does not have, as arguments.
 ///
@@ -17,7 +17,7 @@ use super::usage::reason;
 /// One line that names the file, and the key or the place.
 pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> Result<Vec<OsString>, String> {
     let named = |what: String| format!("--config {}: {what}", path.display());
-    let text = read(path).map_err(|error| named(format!("cannot be read: {}", reason(&error))))?;
+    let text = read(path).map_err(|error| named(format!("cannot be read: {}", os_reason(&error))))?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| named(place(&text, &error)))?;
     let mut arguments = Vec::new();
     for (key, value) in table {

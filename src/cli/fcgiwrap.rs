@@ -9,6 +9,7 @@ use clap::Parser;
 use super::app::Opened;
 use super::programs::ProgramFlags;
 use super::serve::{Sockets, parse_address, serve};
+use super::units::number;
 use super::usage::{self, Failure};
 use crate::apps::{CgiPrograms, ProgramSettings};
 use crate::server::{Address, Messages, Protocol, Server};
@@ -23,7 +24,7 @@ struct Arguments {
     #[arg(short)]
     f: bool,
     /// Programs at once; by default 8 for each processor, and 16 at least
-    #[arg(short, value_name = "NUMBER")]
+    #[arg(short, value_name = "NUMBER", value_parser = number::<usize>)]
     c: Option<usize>,
     /// Where to listen: unix:/path, tcp:a.b.c.d:port or tcp6:[addr]:port
     #[arg(short, value_name = "URL", value_parser = parse_url)]
@@ -58,6 +59,7 @@ pub(super) fn main() -> ExitCode {
     sockets.stderr = sockets.stderr.or(Some(if f { Messages::Web } else { Messages::Log }));
     let place = sockets.place(Protocol::FastCgi);
     let open = || {
+        programs.check().map_err(Failure::run)?;
         let settings = programs.settings(place);
         let settings = ProgramSettings {
             pass_all_env: true,

@@ -6,7 +6,11 @@ use clap::Args;
 
 use crate::environ::front::{Front, FrontError, FrontSettings, ScriptName};
 
+/// Where they stand in `--help`.
+pub(super) const FRONT: &str = "The web server in front";
+
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = FRONT)]
 pub(super) struct FrontFlags {
     /// The web server in front, whose variables are repaired: auto, nginx, apache, lighttpd, caddy, haproxy, iis or none;
     /// auto, the default, asks SERVER_SOFTWARE and repairs only what is certain

@@ -8,7 +8,9 @@ use super::units;
 use crate::server::{ReadyModel, Settings};
 
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Limits and time-outs (0 means none)")]
+#[command(
+    next_help_heading = units::LIMITS
+)]
 pub(super) struct Limits {
     /// Bytes of a request's parameters; more is answered with 431 [default: 256K, HTTP 64K]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]

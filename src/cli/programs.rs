@@ -1,6 +1,7 @@
 //! The flags about CGI programs.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use crate::apps::{LocalRedirect, ProgramLimits, ProgramSettings, Stderr};
 use crate::proto::cgi::Limits;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "CGI programs (cgi:PATH)")]
+#[command(next_help_heading = "CGI programs (cgi:PATH; sizes as in 64K or 1G, times as in 500ms, 30s or 2m)")]
 pub(super) struct ProgramFlags {
     /// What runs files without an executable bit, by the end of their names: .py=/usr/bin/python3; may be repeated
     #[arg(long, value_name = "END=PROGRAM", value_parser = parse_interpreter)]
@@ -20,7 +21,7 @@ pub(super) struct ProgramFlags {
     /// Follow symbolic links that lead out of the folder of programs
     #[arg(long)]
     follow_links: bool,
-    /// Give a program a query without \"=\" as its arguments (RFC 3875, section 4.4)
+    /// Give a program a query without "=" as its arguments (RFC 3875, section 4.4)
     #[arg(long)]
     query_arguments: bool,
     /// A variable of this process that programs get too; may be repeated
@@ -118,6 +119,12 @@ impl ProgramFlags {
         Ok(())
     }
 
+    /// Whether a file is run by another program, and needs no right to be executed itself.
+    pub(super) fn interprets(&self, file: &Path) -> bool {
+        let name = file.as_os_str().as_bytes();
+        self.interpreter.iter().any(|(end, _)| name.ends_with(end.as_bytes()))
+    }
+
     /// The settings, with what the front decides.
     pub(super) fn settings(self, place: Place) -> ProgramSettings {
         let usual = ProgramSettings::default();
@@ -132,6 +139,7 @@ impl ProgramFlags {
             query_arguments: self.query_arguments,
             pass_env: self.pass_env,
             pass_all_env: usual.pass_all_env,
+            account: place.account,
             env: self.env,
             stream_body: self.cgi_body == Some(CgiBody::Stream),
             spool: place.spool,

@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::server::{Peers, PeersError, Privileges, Protocol};
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Rights")]
 pub(super) struct Rights {
     /// Who may connect over TCP: addresses and networks with commas, as in 192.0.2.7,10.0.0.0/8,fd00::/8, or any
     #[arg(long, value_name = "ADDRS", value_parser = parse_peers)]
@@ -51,6 +52,11 @@ impl Rights {
     /// Whether paths will name something else once the sockets are bound.
     pub(super) fn changes_root(&self) -> bool {
         self.chroot.is_some()
+    }
+
+    /// HOME, USER and LOGNAME of `--user`. One that cannot be found is refused where rights are given up.
+    pub(super) fn account(&self) -> Option<Vec<(String, String)>> {
+        Privileges::resolve(self.user.as_deref(), self.group.as_deref(), None).ok()?.account()
     }
 
     pub(super) fn privileges(&self) -> anyhow::Result<Privileges> {

@@ -9,7 +9,7 @@ use clap::Parser;
 
 use super::access::OpenedLog;
 use super::app::{Offer, Opened, Place};
-use super::front::FrontFlags;
+use super::front::{FRONT, FrontFlags};
 use super::life::{self, Life};
 use super::limits::Limits;
 use super::logger;
@@ -62,6 +62,7 @@ struct OwnHttpArguments {
 }
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "HTTP")]
 struct HttpFlags {
     /// Where to listen, as --socket; may be repeated. Without both: what was handed over, else 127.0.0.1:8000
     #[arg(long, value_name = "ADDR", value_parser = parse_address, allow_hyphen_values = true)]
@@ -76,6 +77,7 @@ struct HttpFlags {
 }
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Sockets")]
 pub(super) struct Sockets {
     /// Where to listen: unix:/run/app.sock, unix:@name, 127.0.0.1:9000, [::1]:9000, tcp:host:port, fd:N, systemd or
     /// systemd:NAME; may be repeated. Without it: the listening socket that is standard input, else systemd's
@@ -97,18 +99,18 @@ pub(super) struct Sockets {
     #[command(flatten)]
     around: Around,
     /// Let answers leave while their requests' bodies still come; many web servers cannot, nginx for one
-    #[arg(long)]
+    #[arg(long, help_heading = FRONT)]
     full_duplex: bool,
     /// Where an application's messages go under FastCGI: web, to the web server, whose log they become part of, or log, to
     /// standard error [default: web; log with --front iis]
-    #[arg(long, value_name = "WHERE", value_parser = parse_stderr)]
+    #[arg(long, value_name = "WHERE", value_parser = parse_stderr, help_heading = FRONT)]
     pub(super) stderr: Option<Messages>,
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
     spool: SpoolFlags,
     /// A TOML file with further settings: each flag is a key, and flags win
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = None::<&str>)]
     config: Option<PathBuf>,
 }
 
@@ -127,7 +129,8 @@ impl Sockets {
     pub(super) fn place(&self, protocol: Protocol) -> Place {
         let own_log = protocol != Protocol::FastCgi || self.messages() == Messages::Log;
         let (mounted, origin) = (self.front.is_mounted(), protocol == Protocol::Http);
-        Place { mounted, own_log, origin, spool: self.spool.store().clone() }
+        let spool = self.spool.store().clone();
+        Place { mounted, own_log, origin, account: self.rights.account(), spool }
     }
 }
 
@@ -280,6 +283,7 @@ fn run(
         log::warn!("running as root: --user names a user that may do no more than it needs");
     }
     let (app, access_log) = opened.or_else(|open| open())?;
+    app.look();
     tell(&server, &app.offers);
     watch(server, app, access_log, life)
 }

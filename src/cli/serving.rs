@@ -25,6 +25,7 @@ use crate::validate::validator;
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Serving {
     /// The application: demo, dir:PATH for the files of a folder, or cgi:PATH for a CGI program or a folder of them
+    /// [default: demo]
     #[arg(value_name = "APP", value_parser = app::parse)]
     pub(super) app: Option<App>,
     /// Serve an application under a path, as in /docs/=dir:/srv/docs; may be repeated, the longest prefix comes first.
@@ -49,6 +50,7 @@ pub(super) struct Settings {
 /// What holds for every folder that is served.
 #[cfg(unix)]
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Folders (dir:PATH)")]
 pub(super) struct DirFlags {
     /// List folders that have no index file
     #[arg(long)]
@@ -140,12 +142,15 @@ impl Serving {
             offers: before.offers,
             #[cfg(target_os = "linux")]
             programs: before.programs,
+            #[cfg(unix)]
+            needs: before.needs,
         })
     }
 }
 
 /// What stands around the application.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Access log and checks")]
 pub(super) struct Around {
     /// Check that application and gateway keep the rules of PEP 3333: what breaks one is logged, and answered with 500
     /// while nothing has left
@@ -199,6 +204,8 @@ mod tests {
             ("/a=", "dir:PATH"),
             ("/a=dir:", "dir:PATH"),
             ("/a=nonsense", "no such application"),
+            ("/a=/srv/docs", "write dir:/srv/docs for"),
+            ("/a=.", "or cgi:. for programs"),
         ] {
             let error = parse_mount(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

@@ -10,7 +10,7 @@ use super::usage::{Failure, check_folder};
 use crate::spool::Store;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Limits and time-outs (0 means none)")]
+#[command(next_help_heading = units::LIMITS)]
 pub(super) struct SpoolFlags {
     /// Where request bodies are kept that do not fit into memory; by default the folder for temporary files
     #[arg(long, value_name = "DIR")]

@@ -3,6 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Where flags with units stand in `--help`.
+pub(super) const LIMITS: &str =
+    "Limits and time-outs (sizes as in 64K or 1G, times as in 500ms, 30s or 2m; 0 means none)";
+
 /// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `500ms`, `30s`, `2m`.
 ///
 /// # Errors

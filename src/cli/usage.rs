@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Parser};
 
 use super::config;
+use crate::error::os_reason;
 
 /// Exit status for wrong usage or configuration.
 pub(super) const WRONG_USAGE: u8 = 2;
@@ -106,12 +107,6 @@ pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// An error's text without Rust's "(os error 2)".
-pub(super) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
-}
-
 /// Whether a folder is there that a flag names, if it names one.
 ///
 /// # Errors
@@ -121,7 +116,7 @@ pub(super) fn check_folder(flag: &str, folder: Option<&Path>) -> Result<(), Stri
     let why = match folder.metadata() {
         Ok(about) if about.is_dir() => return Ok(()),
         Ok(_) => "is no folder".to_owned(),
-        Err(error) => reason(&error),
+        Err(error) => os_reason(&error),
     };
     Err(format!("{flag} {}: {why}", folder.display()))
 }
@@ -133,7 +128,8 @@ fn one_line(error: &clap::Error) -> String {
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
+        // Nobody who mistypes a flag means an application of that name.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
         .collect();
     let told = told.join("; ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);

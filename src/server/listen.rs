@@ -213,13 +213,12 @@ fn one(listener: Listener) -> Vec<Listener> {
     vec![listener]
 }
 
-/// An error's text without Rust's "(os error 98)", and what to do about it.
+/// What the system says, and what to do about it.
 fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
+    let text = crate::error::os_reason(error);
     // Errors of our own say themselves what to do.
     if error.raw_os_error().is_none() && !text.contains("SUN_LEN") {
-        return text.to_owned();
+        return text;
     }
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another address",
@@ -230,7 +229,7 @@ fn plain(error: &io::Error) -> String {
         _ if error.raw_os_error() == Some(libc::EPERM) => {
             "only root may give a file away; leave owner and group out"
         }
-        _ => return text.to_owned(),
+        _ => return text,
     };
     format!("{text}: {advice}")
 }

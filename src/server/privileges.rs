@@ -56,6 +56,17 @@ impl Privileges {
         self.user.is_none() && self.group.is_none() && self.root.is_none()
     }
 
+    /// HOME, USER and LOGNAME of the user that it becomes: none where that has no account, `None` where it stays who it is.
+    pub(crate) fn account(&self) -> Option<Vec<(String, String)>> {
+        let account = User::from_uid(self.user?).ok().flatten();
+        let variables = |account: User| {
+            let home = account.dir.to_string_lossy().into_owned();
+            [("HOME", home), ("USER", account.name.clone()), ("LOGNAME", account.name)]
+        };
+        let variables = account.map(variables).into_iter().flatten();
+        Some(variables.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     /// Changes the root directory, the groups and the user, in this order, and checks that there is no way back.
     ///
     /// # Errors
@@ -135,12 +146,20 @@ mod tests {
     fn names_and_numbers_are_looked_up() {
         let root = Privileges::resolve(Some("root"), None, None).unwrap();
         assert_eq!((root.user, root.group), (Some(Uid::from_raw(0)), Some(Gid::from_raw(0))));
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let account = root.account().unwrap();
+        assert!(
+            account.contains(&variable("USER", "root")) && account.contains(&variable("LOGNAME", "root"))
+        );
+        assert!(account.iter().any(|(name, value)| name == "HOME" && value.starts_with('/')));
         let numbers = Privileges::resolve(Some("3999999"), Some("3999998"), None).unwrap();
         assert_eq!(
             (numbers.user, numbers.group),
             (Some(Uid::from_raw(3_999_999)), Some(Gid::from_raw(3_999_998)))
         );
-        assert!(Privileges::resolve(None, None, None).unwrap().is_empty());
+        assert_eq!(numbers.account(), Some(Vec::new()));
+        let nobody_else = Privileges::resolve(None, None, None).unwrap();
+        assert!(nobody_else.is_empty() && nobody_else.account().is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::ProgramSettings;
 use crate::environ::{Known, Vars};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, os_reason};
 use crate::files::{self, Found, Links, NotOpened, Root};
 
 /// How much of a client's path is worth a place in the log.
@@ -146,7 +146,7 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 not_found(format!("{shown}: no such program"))
             }
-            _ => forbidden(format!("{shown}: {error}")),
+            _ => forbidden(format!("{shown}: {}", os_reason(&error))),
         }
     })
 }

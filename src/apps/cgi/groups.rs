@@ -47,7 +47,8 @@ fn refuse(what: impl fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
     let what = format!("--limit-processes needs control groups (version 2) of the gateway's own: {what}");
     move |error| {
         let hint = "under systemd write Delegate=pids into its service, or leave the flag out";
-        io::Error::new(error.kind(), format!("{what}: {error}; {hint}"))
+        // Of no kind: whoever opens programs explains the others as being about the programs' own path.
+        io::Error::other(format!("{what}: {error}; {hint}"))
     }
 }
 
@@ -241,6 +242,19 @@ mod tests {
         assert_eq!(find("0::/user.slice\n", part), None);
         assert_eq!(find("8:pids:/\n", mounts), None);
         assert_eq!(find(service, ""), None);
+    }
+
+    /// A folder of programs that may not be entered is another matter, and has another cure.
+    #[test]
+    fn what_is_missing_is_told_and_not_taken_for_a_matter_of_the_programs() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::NotFound] {
+            let error = refuse("x cannot be made")(kind.into());
+            assert_eq!(error.kind(), io::ErrorKind::Other);
+            assert!(
+                error.to_string().contains("x cannot be made: ")
+                    && error.to_string().contains("Delegate=pids")
+            );
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct ProgramSettings {
     pub pass_env: Vec<String>,
     /// Programs get all variables of this process, beneath the request's.
     pub pass_all_env: bool,
+    /// HOME, USER and LOGNAME for programs, where those of this process are another user's: of the user that it becomes.
+    pub account: Option<Vec<(String, String)>>,
     /// Variables for every program, which come before all others.
     pub env: Vec<(String, String)>,
     /// Pass a body of unknown length on as it comes, without CONTENT_LENGTH, where it would be kept until it is whole.
@@ -72,6 +74,7 @@ impl Default for ProgramSettings {
             query_arguments: false,
             pass_env: Vec::new(),
             pass_all_env: false,
+            account: None,
             env: Vec::new(),
             stream_body: false,
             spool: Store::default(),

@@ -22,15 +22,22 @@ pub(super) struct Base(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Base {
     pub(super) fn new(settings: &ProgramSettings) -> Self {
-        const PASSED: [&[u8]; 6] = [b"LANG", b"TZ", b"TMPDIR", b"HOME", b"USER", b"LOGNAME"];
+        const ACCOUNT: [&[u8]; 3] = [b"HOME", b"USER", b"LOGNAME"];
+        const PASSED: [&[u8]; 3] = [b"LANG", b"TZ", b"TMPDIR"];
         let mut base = vec![(b"PATH".to_vec(), PATH.to_vec())];
         for (name, value) in std::env::vars_os() {
             let name = name.as_bytes();
             let asked = settings.pass_env.iter().any(|passed| passed.as_bytes() == name);
-            if settings.pass_all_env || asked || PASSED.contains(&name) || name.starts_with(b"LC_") {
+            let is_account = ACCOUNT.contains(&name);
+            let usual = is_account || PASSED.contains(&name) || name.starts_with(b"LC_");
+            let replaced = is_account && settings.account.is_some();
+            if (settings.pass_all_env || asked || usual) && !replaced {
                 base.retain(|(known, _)| known != name);
                 base.push((name.to_vec(), value.as_bytes().to_vec()));
             }
+        }
+        for (name, value) in settings.account.iter().flatten() {
+            base.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         }
         Self(base)
     }

@@ -69,6 +69,7 @@ fn programs_that_cannot_start_tell_an_administrator_why() {
     bin.file("missing", "#!/no/such/interpreter -x\n", 0o755);
     bin.file("headless", "echo hello\n", 0o755);
     bin.file("empty", "", 0o755);
+    bin.file("marked", "\u{feff}#!/bin/sh\n", 0o755);
     bin.file("plain", "#!/bin/sh\n", 0o644);
     let programs = bin.programs(ProgramSettings::default());
     for (path, status, why) in [
@@ -79,7 +80,8 @@ fn programs_that_cannot_start_tell_an_administrator_why() {
             "the interpreter of its first line, \"/no/such/interpreter -x\", is missing",
         ),
         ("/headless", "502 Bad Gateway", "a script begins with a line such as #!/bin/sh"),
-        ("/empty", "502 Bad Gateway", "a script begins with a line such as #!/bin/sh"),
+        ("/empty", "502 Bad Gateway", "cannot execute it: Exec format error; it is empty"),
+        ("/marked", "502 Bad Gateway", "it begins with a byte order mark"),
         ("/plain", "403 Forbidden", "is not executable: chmod +x it"),
         ("/none", "404 Not Found", "/none: no such program"),
         ("/", "404 Not Found", "the path \"/\" names no program"),

@@ -357,6 +357,48 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
+/// Python's flags were once said to be meant as names of applications.
+#[test]
+fn an_unknown_flag_is_not_taken_for_an_application() {
+    for flag in ["--directory", "--bind"] {
+        let ended = run(&Folder::new(), "http-gateway", &[flag, "x"]);
+        let wanted = format!("http-gateway: unexpected argument '{flag}' found; see --help\n");
+        assert_eq!((ended.status, ended.output), (Some(2), wanted));
+    }
+}
+
+/// What follows a group of flags once stood under its heading, sockets among CGI programs.
+#[test]
+fn every_flag_in_the_help_is_under_its_own_heading() {
+    let folder = Folder::new();
+    for (gateway, placed) in [
+        ("cgi-gateway", &[("--config", "Options"), ("--front", "The web server in front")] as &[_]),
+        (
+            "scgi-gateway",
+            &[("--config", "Options"), ("--mount", "Options"), ("--full-duplex", "The web server in front")],
+        ),
+        (
+            "fcgi-gateway",
+            &[("--socket-group", "Sockets"), ("--user", "Rights"), ("--stderr", "The web server in front")],
+        ),
+        ("http-gateway", &[("--dir-index", "Folders"), ("--queue", "CGI programs"), ("--listen", "HTTP")]),
+        (
+            "http-gateway",
+            &[("--validate", "Access log"), ("--access-log", "Access log"), ("--workers", "Limits")],
+        ),
+    ] {
+        let help = run(&folder, gateway, &["--help"]).output;
+        assert!(!help.contains('\\'), "{help}");
+        for (flag, heading) in placed {
+            let line = |line: &str| line.split_whitespace().next() == Some(flag);
+            let above: Vec<&str> = help.lines().take_while(|text| !line(text)).collect();
+            assert!(above.len() < help.lines().count(), "{flag} is not in {help}");
+            let found = above.iter().rfind(|text| text.ends_with(':') && !text.starts_with(' '));
+            assert!(found.is_some_and(|found| found.starts_with(heading)), "{gateway} {flag}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn a_socket_that_cannot_be_bound_is_named_with_the_reason_and_status_1() {
     let folder = Folder::new();

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
-use super::client::PATIENCE;
-use super::harness::{Folder, Process, is_root, program, wait_until};
+use super::client::{PATIENCE, Request as ClientRequest};
+use super::harness::{Folder, Process, answers, free_port, is_root, program, wait_until};
 use super::sockets::{assert_serves, connect, gateway, request, stop};
 use crate::wire::{Request, read_answers};
 
@@ -323,6 +323,65 @@ fn rights_are_given_up_for_good_behind_the_socket() {
     // It listens before it says so.
     wait_until("it warns", || process.log().contains("warning: running as root"));
     stop(&mut process);
+}
+
+/// Root opens folders that its own successor may not enter: requests alone told of it.
+#[test]
+fn what_the_new_user_may_not_enter_or_run_is_told_at_the_start() {
+    let folder = Folder::new();
+    let closed = folder.mkdir("closed");
+    let script = folder.write("script", "#!/bin/sh\n");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("its owner may");
+    let (closed, script) = (closed.display().to_string(), script.display().to_string());
+    let mut wanted = vec![("cgi", &script, "may not execute it: chmod +x it")];
+    let mut more = vec!["--mount".to_owned(), format!("/a=cgi:{script}")];
+    if is_root() {
+        wanted.push(("dir", &closed, "may not enter it"));
+        more.extend(["--user", USER, "--group", GROUP, "--mount"].map(str::to_owned));
+        more.push(format!("/b=dir:{closed}"));
+    }
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut process = start(&folder, &more);
+    for (kind, path, why) in wanted {
+        let line = format!("warning: {kind}:{path}: the gateway's user {why}");
+        wait_until("it warns", || process.log().contains(&line));
+    }
+    stop(&mut process);
+    let mounted = format!("/a=cgi:{script}");
+    let mut process = start(&folder, &["--interpreter", "script=/bin/sh", "--mount", &mounted]);
+    stop(&mut process);
+    assert!(!process.log().contains("may not"), "{}", process.log());
+}
+
+/// Programs looked for their settings in root's folder, which they may not enter: git said so at each push.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_get_the_account_of_the_user_that_the_gateway_becomes() {
+    if !is_root() {
+        return;
+    }
+    let port = free_port();
+    for (more, expected) in [
+        (&["--user", "www-data"][..], "/var/www www-data www-data"),
+        (&["--user", USER, "--group", GROUP], "none none none"),
+        (&[], "/before before before"),
+    ] {
+        let folder = Folder::new();
+        let program_path = folder.write(
+            "account",
+            "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho ${HOME-none} ${USER-none} ${LOGNAME-none}\n",
+        );
+        fs::set_permissions(&program_path, fs::Permissions::from_mode(0o755)).expect("its owner may");
+        let mut gateway = Process::start(&folder, "gateway", &program("http-gateway"), |command| {
+            command.args(["--listen", &format!("127.0.0.1:{port}")]).args(more);
+            command.arg(format!("cgi:{}", program_path.display()));
+            command.env("HOME", "/before").env("USER", "before").env("LOGNAME", "before");
+        });
+        gateway.ready_when(|| answers(port));
+        let answer = ClientRequest::new("GET", "/").send(port).expect(200);
+        assert_eq!(String::from_utf8_lossy(&answer.body).trim_end(), expected, "{more:?}");
+        stop(&mut gateway);
+    }
 }
 
 /// A folder and a log inside the new root, and nothing open that leads out of it.

@@ -57,6 +57,7 @@ impl Privileges {
     }
 
     /// HOME, USER and LOGNAME of the user that it becomes: none where that has no account, `None` where it stays who it is.
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn account(&self) -> Option<Vec<(String, String)>> {
         let account = User::from_uid(self.user?).ok().flatten();
         let variables = |account: User| {

@@ -125,11 +125,13 @@ fn a_gateway_that_dies_is_replaced() {
     let site = start(Link::new(Protocol::FastCgi, Over::Unix).spawned());
     let program = site.folder.path("workbench");
     wait_until("two gateways run", || processes(&program).len() == 2);
+    let request = site.request("GET", "/env");
+    let serves = || request.try_send(site.port).is_ok_and(|answer| answer.status == 200);
+    // One that dies while lighttpd still starts them takes lighttpd along.
+    wait_until("lighttpd serves", serves);
     for process in processes(&program) {
         kill(process, Signal::SIGKILL).expect("a gateway");
     }
-    let request = site.request("GET", "/env");
-    let serves = || request.try_send(site.port).is_ok_and(|answer| answer.status == 200);
     wait_until("lighttpd serves again", serves);
 }
 

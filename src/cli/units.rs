@@ -34,6 +34,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What to write instead.
+#[cfg_attr(not(unix), allow(dead_code, reason = "what takes numbers are servers"))]
 pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {

@@ -43,12 +43,14 @@ impl<'v> Collector<'v> {
 
     /// Gathers what stands in `block` already, which becomes the variables' memory: see
     /// [`push_from_block`](Self::push_from_block). In exchange it becomes what they had.
+    #[cfg(unix)]
     pub(crate) fn over(vars: &'v mut Vars, block: &mut Vec<u8>) -> Self {
         vars.adopt(block);
         Self::new(vars)
     }
 
     /// The block that is gathered from.
+    #[cfg(unix)]
     pub(crate) fn block(&self) -> &[u8] {
         self.vars.slab()
     }

@@ -411,6 +411,7 @@ impl Vars {
     }
 
     /// Begins anew, on memory that names and values stand in already; `block` becomes the memory that was used so far.
+    #[cfg(unix)]
     pub(super) fn adopt(&mut self, block: &mut Vec<u8>) {
         self.clear();
         std::mem::swap(&mut self.slab, block);

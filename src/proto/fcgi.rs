@@ -64,6 +64,7 @@ mod values;
 
 pub use decoder::{Decoder, EndOfInput, Event, Phase};
 pub use error::{DecodeError, ResponseError};
+#[cfg(unix)]
 pub(crate) use params::pair_at;
 pub use params::{PairError, PairTooLong, Pairs};
 pub use record::{

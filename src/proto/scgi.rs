@@ -42,6 +42,7 @@ mod pairs;
 pub use encode::{EncodeError, encode_head, encode_netstring};
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder};
+#[cfg(unix)]
 pub(crate) use pairs::pair_at;
 pub use pairs::{Check, Pairs, check};
 

@@ -316,19 +316,17 @@ impl Vars {
 
     /// Keeps only the variables for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        let slab = &self.slab;
-        let before = self.spans.len();
-        self.spans.retain(|span| keep(span.name.of(slab), span.value.of(slab)));
-        if self.spans.len() != before {
-            self.reindex();
-        }
+        self.retain_spans(|slab, span| keep(span.name.of(slab), span.value.of(slab)));
     }
 
     /// Removes those without a value for which `which` says so.
     pub(crate) fn remove_empty(&mut self, mut which: impl FnMut(&[u8]) -> bool) {
-        let slab = &self.slab;
+        self.retain_spans(|slab, span| span.value.len != 0 || !which(span.name.of(slab)));
+    }
+
+    fn retain_spans(&mut self, mut keep: impl FnMut(&[u8], &Span) -> bool) {
         let before = self.spans.len();
-        self.spans.retain(|span| span.value.len != 0 || !which(span.name.of(slab)));
+        self.spans.retain(|span| keep(&self.slab, span));
         if self.spans.len() != before {
             self.reindex();
         }

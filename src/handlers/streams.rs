@@ -44,16 +44,7 @@ impl<'a> Streams<'a> {
         stderr: &'a mut (dyn Write + 'a),
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self {
-            stdin: Input::Lent(stdin),
-            data: None,
-            stdout,
-            stderr,
-            scratch,
-            abort: Abort::never(),
-            role: Role::Responder,
-            stdin_ends: true,
-        }
+        Self::of(Input::Lent(stdin), stdout, stderr, scratch)
     }
 
     /// The same of a body that can be asked for what has arrived.
@@ -63,16 +54,17 @@ impl<'a> Streams<'a> {
         stderr: &'a mut (dyn Write + 'a),
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self {
-            stdin: Input::Live(stdin),
-            data: None,
-            stdout,
-            stderr,
-            scratch,
-            abort: Abort::never(),
-            role: Role::Responder,
-            stdin_ends: true,
-        }
+        Self::of(Input::Live(stdin), stdout, stderr, scratch)
+    }
+
+    fn of(
+        stdin: Input<'a>,
+        stdout: &'a mut (dyn Output + 'a),
+        stderr: &'a mut (dyn Write + 'a),
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let (abort, role) = (Abort::never(), Role::Responder);
+        Self { stdin, data: None, stdout, stderr, scratch, abort, role, stdin_ends: true }
     }
 
     /// The same streams, of a client that can be asked for.

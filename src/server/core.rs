@@ -137,6 +137,12 @@ impl Core {
         self.bell.ring_if_wanted();
     }
 
+    /// A request that has waited for a worker since then has waited too long.
+    fn too_long_ago(&self) -> Option<Millis> {
+        let most = Millis::try_from(self.settings.worker_wait.as_millis()).ok().filter(|most| *most > 0)?;
+        self.clock.now().checked_sub(most)
+    }
+
     /// Whether requests wait, and all the workers that there may be are with others: who waits for a slow peer should leave
     /// that to the connection, if it can.
     pub(super) fn is_pressed(&self) -> bool {

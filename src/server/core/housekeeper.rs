@@ -119,10 +119,8 @@ fn help(core: &Arc<Core>, helper: &mut Worker<'_>) {
 
 /// Requests that have waited for a worker too long are answered without one.
 fn turn_away(core: &Arc<Core>, helper: &mut Worker<'_>) {
-    let Ok(most @ 1..) = Millis::try_from(core.settings.worker_wait.as_millis()) else { return };
-    let now = core.clock.now();
-    core.jobs.note_since(now);
-    let Some(by) = now.checked_sub(most) else { return };
+    core.jobs.note_since(core.clock.now());
+    let Some(by) = core.too_long_ago() else { return };
     while let Some(job) = core.jobs.pop_since(by) {
         helper.perform(job);
     }

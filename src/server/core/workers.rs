@@ -135,15 +135,15 @@ impl<'c> Worker<'c> {
             }
             Job::New(session) => session.turn(self, Event::default()),
             Job::Accept(door) => core.accept(door, self),
-            Job::Run(connection, request, since) => match self.decide(since) {
-                Decision::Serve => connection.run(*request, self),
-                Decision::Wait(since) => core.push(Job::Run(connection, request, since)),
-                Decision::TurnAway(error) => connection.turn_away(*request, error, self),
+            Job::Run(connection, request, since) => match self.overdue(since) {
+                Some(error) => connection.turn_away(*request, error, self),
+                None if self.may_run => connection.run(*request, self),
+                None => core.push(Job::Run(connection, request, since)),
             },
-            Job::Serve(session, since) => match self.decide(since) {
-                Decision::Serve => session.serve(self),
-                Decision::Wait(since) => core.push(Job::Serve(session, since)),
-                Decision::TurnAway(error) => session.turn_away(error, self),
+            Job::Serve(session, since) => match self.overdue(since) {
+                Some(error) => session.turn_away(error, self),
+                None if self.may_run => session.serve(self),
+                None => core.push(Job::Serve(session, since)),
             },
         }));
         if let Err(payload) = done {
@@ -153,31 +153,14 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Decides about a request that needs an application, and has waited for a worker.
-    fn decide(&self, since: Since) -> Decision {
+    /// Why a request is turned away that has waited for a worker too long: whoever asked has most likely gone elsewhere,
+    /// and those behind have waited long, too.
+    fn overdue(&self, since: Since) -> Option<Error> {
+        since.filter(|since| self.core.too_long_ago().is_some_and(|by| *since <= by))?;
         let most = self.core.settings.worker_wait;
-        let over = |since| {
-            let waited = self.core.clock.now().saturating_sub(since);
-            !most.is_zero() && u128::from(waited) >= most.as_millis()
-        };
-        match since {
-            // Whoever asked has most likely gone elsewhere, and those behind have waited long, too.
-            Some(since) if over(since) => {
-                let message =
-                    format!("no worker was free for a request within {most:?} (--workers, --worker-wait)");
-                Decision::TurnAway(Error::new(Fault::Gateway, 503, message))
-            }
-            _ if self.may_run => Decision::Serve,
-            since => Decision::Wait(since.or_else(|| Some(self.core.clock.now()))),
-        }
+        let message = format!("no worker was free for a request within {most:?} (--workers, --worker-wait)");
+        Some(Error::new(Fault::Gateway, 503, message))
     }
-}
-
-/// What becomes of a request that has waited for a worker.
-enum Decision {
-    Serve,
-    Wait(Since),
-    TurnAway(Error),
 }
 
 impl Workers {

@@ -7,8 +7,10 @@
 mod accept;
 pub mod front;
 mod input;
+mod known;
 mod length;
 mod read;
+mod spelling;
 mod vars;
 
 use std::borrow::Cow;
@@ -17,13 +19,14 @@ use std::fmt;
 pub(crate) use accept::report_dropped;
 pub use accept::{Collector, sanitise, sanitise_except};
 pub use input::{Errors, Input, Live};
+pub use known::Known;
 pub(crate) use length::push_digit;
 pub use length::{LengthError, MAX_CONTENT_LENGTH, content_length};
 pub use read::{
     FsEncoding, LoneSurrogate, WindowsRule, WindowsValue, needs_transcode, read_environ, transcode_windows,
     windows_rule,
 };
-pub use vars::{Known, Vars};
+pub use vars::Vars;
 
 use crate::error::Error;
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::vars::{Spelling, has_nul};
+use super::spelling::{Spelling, has_nul};
 use super::{Known, Vars};
 use crate::error::Error;
 

@@ -7,158 +7,11 @@ use std::sync::OnceLock;
 
 use hashbrown::HashTable;
 
+use super::known::Known;
+use super::spelling::Spelling;
+
 /// Up to this many variables a scan over their tags is faster than an index.
 const SCAN: usize = 32;
-
-/// The names that nearly every application or gateway reads; [`Vars::known`] finds them without a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum Known {
-    AuthType,
-    ContentLength,
-    ContentType,
-    GatewayInterface,
-    Https,
-    HttpHost,
-    PathInfo,
-    QueryString,
-    RemoteAddr,
-    RemoteUser,
-    RequestMethod,
-    RequestUri,
-    ScriptName,
-    ServerName,
-    ServerPort,
-    ServerProtocol,
-    ServerSoftware,
-}
-
-impl Known {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Known; 17] = [
-        Known::AuthType,
-        Known::ContentLength,
-        Known::ContentType,
-        Known::GatewayInterface,
-        Known::Https,
-        Known::HttpHost,
-        Known::PathInfo,
-        Known::QueryString,
-        Known::RemoteAddr,
-        Known::RemoteUser,
-        Known::RequestMethod,
-        Known::RequestUri,
-        Known::ScriptName,
-        Known::ServerName,
-        Known::ServerPort,
-        Known::ServerProtocol,
-        Known::ServerSoftware,
-    ];
-
-    /// The variable's name, as it stands in the environment.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Known::AuthType => "AUTH_TYPE",
-            Known::ContentLength => "CONTENT_LENGTH",
-            Known::ContentType => "CONTENT_TYPE",
-            Known::GatewayInterface => "GATEWAY_INTERFACE",
-            Known::Https => "HTTPS",
-            Known::HttpHost => "HTTP_HOST",
-            Known::PathInfo => "PATH_INFO",
-            Known::QueryString => "QUERY_STRING",
-            Known::RemoteAddr => "REMOTE_ADDR",
-            Known::RemoteUser => "REMOTE_USER",
-            Known::RequestMethod => "REQUEST_METHOD",
-            Known::RequestUri => "REQUEST_URI",
-            Known::ScriptName => "SCRIPT_NAME",
-            Known::ServerName => "SERVER_NAME",
-            Known::ServerPort => "SERVER_PORT",
-            Known::ServerProtocol => "SERVER_PROTOCOL",
-            Known::ServerSoftware => "SERVER_SOFTWARE",
-        }
-    }
-
-    /// The known name that `name` is, if it is one.
-    pub fn find(name: &[u8]) -> Option<Known> {
-        Known::by_tag(Spelling::of(name).tag, name)
-    }
-
-    #[inline]
-    fn by_tag(tag: u32, name: &[u8]) -> Option<Known> {
-        let candidate = (*KNOWN.get(place_of(tag))?)?;
-        (candidate.name().as_bytes() == name).then_some(candidate)
-    }
-}
-
-/// The known names, each where its tag says.
-static KNOWN: [Option<Known>; 64] = {
-    let mut table = [None; 64];
-    let mut next = 0;
-    while next < Known::ALL.len() {
-        let known = Known::ALL[next];
-        let place = &mut table[place_of(Spelling::of(known.name().as_bytes()).tag)];
-        assert!(place.is_none(), "two known names with one place");
-        *place = Some(known);
-        next += 1;
-    }
-    table
-};
-
-/// These bits of a tag tell the known names apart.
-const fn place_of(tag: u32) -> usize {
-    (tag >> 22 & 63) as usize
-}
-
-/// What one look at a name tells.
-#[derive(Clone, Copy)]
-pub(super) struct Spelling {
-    /// Tells most names apart, and costs next to nothing. Names that a peer has made to have the same are no more than
-    /// [`SCAN`] comparisons: beyond that many the index rules, whose hash nobody can foresee.
-    pub(super) tag: u32,
-    /// Whether there is a NUL or `=`, which no environment can hold.
-    pub(super) unfit: bool,
-    /// Whether there is a `-` or `.`, by which two headers' names differ that are taken for one.
-    pub(super) odd: bool,
-}
-
-impl Spelling {
-    /// Names are short: eight bytes at a time they are looked through before a search made for long texts has begun.
-    #[inline(always)]
-    pub(super) const fn of(name: &[u8]) -> Self {
-        let (first, last) = ends(name);
-        let mut suspicious = 0;
-        let mut words = [first, last];
-        let mut rest = name;
-        loop {
-            let mut each = 0;
-            while each < words.len() {
-                suspicious |= below(words[each], b'0') | below(words[each] ^ EQUALS, 1);
-                each += 1;
-            }
-            // What lies between the ends of long names.
-            if rest.len() <= 16 {
-                break;
-            }
-            rest = rest.split_at(8).1;
-            words = [first, ends(rest).0];
-        }
-        const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
-        const LAST: u64 = 0xc2b2_ae3d_27d4_eb4f;
-        let mixed = (first ^ name.len() as u64).wrapping_mul(FIRST) ^ last.wrapping_mul(LAST);
-        let tag = ((mixed ^ mixed >> 29).wrapping_mul(FIRST) >> 32) as u32;
-        let (mut unfit, mut odd) = (false, false);
-        if suspicious != 0 {
-            let mut at = 0;
-            while at < name.len() {
-                unfit |= matches!(name[at], 0 | b'=');
-                odd |= matches!(name[at], b'-' | b'.');
-                at += 1;
-            }
-        }
-        Self { tag, unfit, odd }
-    }
-}
 
 /// Where one variable lies in the slab: its value need not stand beside its name.
 #[derive(Clone, Copy)]
@@ -511,46 +364,6 @@ fn hash_at(slab: &[u8], spans: &[Span], at: u32) -> u64 {
     usize::try_from(at).ok().and_then(|at| spans.get(at)).map_or(0, |span| hash(span.name.of(slab)))
 }
 
-/// Its first and its last eight bytes, which may be the same ones; a shorter text is repeated until it fills eight.
-#[inline]
-const fn ends(text: &[u8]) -> (u64, u64) {
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        let word = (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64;
-        return (word, word);
-    }
-    let word = match *text {
-        [] => u64::MAX,
-        [one] => u64::from_le_bytes([one; 8]),
-        [one, two] => u64::from_le_bytes([one, two, one, two, one, two, one, two]),
-        [one, two, three, ..] => u64::from_le_bytes([one, two, three, one, two, three, one, two]),
-    };
-    (word, word)
-}
-
-/// Eight `=`.
-const EQUALS: u64 = u64::from_ne_bytes([b'='; 8]);
-
-/// Not 0 if a byte of the word is less than `bound`, which is 128 at most.
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(u64::from_ne_bytes([bound; 8])) & !word & u64::from_ne_bytes([0x80; 8])
-}
-
-/// Whether there is a NUL in a value; most values are short, too.
-#[inline]
-pub(super) fn has_nul(value: &[u8]) -> bool {
-    let (first, last) = ends(value);
-    let mut found = below(first, 1) | below(last, 1);
-    if value.len() > 16 {
-        for word in value.as_chunks().0 {
-            found |= below(u64::from_ne_bytes(*word), 1);
-        }
-    }
-    found != 0
-}
-
 /// Seeded once per process, so that a peer cannot prepare names that collide.
 fn hash(name: &[u8]) -> u64 {
     static SEED: OnceLock<foldhash::fast::FixedState> = OnceLock::new();
@@ -612,42 +425,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
-
-    #[test]
-    fn known_names_and_their_spelling_agree() {
-        for (position, known) in Known::ALL.into_iter().enumerate() {
-            assert_eq!(Known::find(known.name().as_bytes()), Some(known));
-            assert_eq!(known as usize, position);
-        }
-        assert_eq!(Known::find(b"path_info"), None);
-    }
-
-    #[test]
-    fn bytes_that_no_name_or_value_may_have_are_found_wherever_they_are() {
-        for length in 0..70 {
-            let plain = vec![b'A'; length];
-            let spelling = Spelling::of(&plain);
-            assert_eq!((spelling.unfit, spelling.odd, has_nul(&plain)), (false, false, false), "{length}");
-            for at in 0..length {
-                for (byte, expected) in [
-                    (0, (true, false, true)),
-                    (b'=', (true, false, false)),
-                    (b'-', (false, true, false)),
-                    (b'.', (false, true, false)),
-                    (b'/', (false, false, false)),
-                    (1, (false, false, false)),
-                    (0xff, (false, false, false)),
-                    (0x80, (false, false, false)),
-                ] {
-                    let mut name = plain.clone();
-                    name[at] = byte;
-                    let spelling = Spelling::of(&name);
-                    let found = (spelling.unfit, spelling.odd, has_nul(&name));
-                    assert_eq!(found, expected, "{byte} at {at} of {length}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn names_with_one_tag_are_told_apart() {

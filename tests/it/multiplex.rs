@@ -15,7 +15,7 @@ use gatewright::server::{Protocol, ReadyModel, Server, Settings, SocketRights, S
 use gatewright::spool::Store;
 
 use crate::random::Random;
-use crate::wire::{Answer, PATIENCE, Request, Running, portable, read_answers};
+use crate::wire::{Answer, PATIENCE, Request, Running, portable, read_answers, stdin_records};
 
 const PLAIN: [(&str, &str); 1] = [("Content-Type", "text/plain")];
 const COMPLETE: Option<ProtocolStatus> = Some(ProtocolStatus::REQUEST_COMPLETE);
@@ -198,17 +198,7 @@ fn any_request(id: u16, random: &mut Random) -> Sending {
     let (begin, params) = head.split_at(16);
     let (params, end) = params.split_at(params.len() - 8);
     let mut records: std::collections::VecDeque<_> = [begin, params, end].map(<[u8]>::to_vec).into();
-    let mut rest = &body[..];
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(rest.len().min(1 + random.below(65_535)));
-        let mut record = Vec::new();
-        encode::stream(&mut record, Stream::Stdin, id, now);
-        records.push_back(record);
-        rest = later;
-    }
-    let mut end = Vec::new();
-    encode::stream_end(&mut end, Stream::Stdin, id);
-    records.push_back(end);
+    records.extend(stdin_records(id, &body, || 1 + random.below(65_535)));
     Sending { id, body, records }
 }
 

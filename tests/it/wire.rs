@@ -163,6 +163,22 @@ impl Answer {
     }
 }
 
+/// A body in STDIN records of these lengths at most, and the one that ends it.
+pub(crate) fn stdin_records(id: u16, body: &[u8], mut length: impl FnMut() -> usize) -> Vec<Vec<u8>> {
+    let (mut records, mut rest) = (Vec::new(), body);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(length()));
+        let mut record = Vec::new();
+        encode::stream(&mut record, Stream::Stdin, id, now);
+        records.push(record);
+        rest = later;
+    }
+    let mut end = Vec::new();
+    encode::stream_end(&mut end, Stream::Stdin, id);
+    records.push(end);
+    records
+}
+
 /// Decodes a whole answer stream; requests may be several.
 pub(crate) fn answers(bytes: &[u8]) -> Vec<Answer> {
     let (mut decoder, mut input, mut all, mut current) =

@@ -7,13 +7,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, Stream, encode};
+use gatewright::proto::fcgi::{ProtocolStatus, ResponseDecoder, ResponseEvent, encode};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::load::{End, Load};
 use crate::random::Random;
 use crate::servers::client::PATIENCE;
-use crate::wire::Request;
+use crate::wire::{Request, stdin_records};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -96,18 +96,11 @@ impl Asks {
             params.push(("CONTENT_LENGTH", length.as_str()));
         }
         let mut records = VecDeque::from([Request { id, keep_conn, ..Request::new(&params, b"") }.head()]);
-        let mut rest = &body[..];
-        while !rest.is_empty() {
+        let mut length = || {
             let most = [16_384, 65_535, 3000][random.below(3)];
-            let (now, later) = rest.split_at(rest.len().min(1 + random.below(most)));
-            let mut record = Vec::new();
-            encode::stream(&mut record, Stream::Stdin, id, now);
-            records.push_back(record);
-            rest = later;
-        }
-        let mut end = Vec::new();
-        encode::stream_end(&mut end, Stream::Stdin, id);
-        records.push_back(end);
+            1 + random.below(most)
+        };
+        records.extend(stdin_records(id, &body, &mut length));
         records
     }
 

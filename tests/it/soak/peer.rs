@@ -100,7 +100,7 @@ impl Asks {
             let most = [16_384, 65_535, 3000][random.below(3)];
             1 + random.below(most)
         };
-        records.extend(stdin_records(id, &body, &mut length));
+        records.extend(stdin_records(id, body, &mut length));
         records
     }
 

@@ -181,42 +181,47 @@ pub(crate) fn stdin_records(id: u16, body: &[u8], mut length: impl FnMut() -> us
 
 /// Decodes a whole answer stream; requests may be several.
 pub(crate) fn answers(bytes: &[u8]) -> Vec<Answer> {
-    let (mut decoder, mut input, mut all, mut current) =
-        (ResponseDecoder::new(), bytes, Vec::new(), Answer::default());
+    let (mut decoder, mut input, mut all, mut open) = (ResponseDecoder::new(), bytes, Vec::new(), Vec::new());
     while let Some(event) = decoder.decode(&mut input).unwrap() {
-        take(&mut current, event, &mut all);
+        take(&mut open, event, &mut all);
     }
-    if current != Answer::default() {
-        all.push(current);
-    }
+    all.extend(open);
     all
 }
 
 /// Reads answers until `count` are complete.
 pub(crate) fn read_answers(stream: &mut impl Read, count: usize) -> Vec<Answer> {
-    let (mut decoder, mut all, mut current) = (ResponseDecoder::new(), Vec::new(), Answer::default());
+    let (mut decoder, mut all, mut open) = (ResponseDecoder::new(), Vec::new(), Vec::new());
     let mut block = [0; 4096];
     while all.len() < count {
         let length = stream.read(&mut block).unwrap();
-        assert!(length > 0, "the connection ended after {} of {count} answers, in {current:?}", all.len());
+        assert!(length > 0, "the connection ended after {} of {count} answers, in {open:?}", all.len());
         let mut input = &block[..length];
         while let Some(event) = decoder.decode(&mut input).unwrap() {
-            take(&mut current, event, &mut all);
+            take(&mut open, event, &mut all);
         }
     }
     all
 }
 
-fn take(current: &mut Answer, event: ResponseEvent<'_>, all: &mut Vec<Answer>) {
+/// Several answers may come in turns.
+fn take(open: &mut Vec<Answer>, event: ResponseEvent<'_>, all: &mut Vec<Answer>) {
+    let (ResponseEvent::Stdout { id, .. }
+    | ResponseEvent::Stderr { id, .. }
+    | ResponseEvent::EndRequest { id, .. }) = event
+    else {
+        return;
+    };
+    let index = open.iter().position(|answer| answer.id == id).unwrap_or_else(|| {
+        open.push(Answer { id, ..Answer::default() });
+        open.len() - 1
+    });
     match event {
-        ResponseEvent::Stdout { id, data } => {
-            current.id = id;
-            current.stdout.extend_from_slice(data);
-        }
-        ResponseEvent::Stderr { data, .. } => current.stderr.extend_from_slice(data),
-        ResponseEvent::EndRequest { id, protocol_status, .. } => {
-            (current.id, current.status) = (id, Some(protocol_status));
-            all.push(std::mem::take(current));
+        ResponseEvent::Stdout { data, .. } => open[index].stdout.extend_from_slice(data),
+        ResponseEvent::Stderr { data, .. } => open[index].stderr.extend_from_slice(data),
+        ResponseEvent::EndRequest { protocol_status, .. } => {
+            open[index].status = Some(protocol_status);
+            all.push(open.remove(index));
         }
         _ => {}
     }

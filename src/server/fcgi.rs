@@ -210,7 +210,7 @@ impl Connection {
                         refuse(&mut intake, &error);
                     }
                     let drained = count < worker.block.len() && !to_the_end;
-                    if let (true, Some(request)) = (first, ready.first()) {
+                    if let Some(request) = ready.first() {
                         left = intake.leave_reading(request.key);
                         if left || !worker.ranges.is_empty() {
                             intake.more = !drained;
@@ -261,6 +261,11 @@ impl Connection {
         self.link.set_idle(intake.is_idle() && !self.has_rest.load(Ordering::Acquire));
         if !std::mem::take(&mut intake.later) {
             if intake.deaf || intake.more && self.link.is_in_set() {
+                if !intake.deaf && !intake.is_left() {
+                    // Whoever does not read on hears at least that the peer has gone.
+                    intake.unarmed = true;
+                    let _ = self.link.quieten();
+                }
                 self.link.park_deaf();
                 return true;
             }

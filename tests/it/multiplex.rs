@@ -487,6 +487,31 @@ fn is_aborted_after_abort_request() {
     }
 }
 
+/// Nothing more was read, and where the ready set is the portable one, nobody heard of the end either.
+#[test]
+fn is_aborted_after_a_peer_closed_whose_body_nobody_reads() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let application = move |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        tell.lock().unwrap().send(false)?;
+        while !environ.is_aborted() {
+            std::thread::yield_now();
+        }
+        Ok(tell.lock().unwrap().send(true)?)
+    };
+    let server = Running::start(Protocol::FastCgi, app(application));
+    let params = [("PATH_INFO", "/"), ("CONTENT_LENGTH", "1000000")];
+    let mut peer = server.connect();
+    peer.write_all(&Request::new(&params, b"").head()).unwrap();
+    assert!(!told.recv_timeout(PATIENCE).unwrap());
+    // More than is kept for it, and no more than that and a socket take.
+    for record in &stdin_records(1, &[b'x'; 300_000], || 30_000)[..10] {
+        peer.write_all(record).unwrap();
+    }
+    drop(peer);
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+}
+
 #[test]
 fn is_aborted_after_an_abort_behind_a_body_that_is_not_read_yet() {
     let application = |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {

@@ -123,9 +123,8 @@ impl<'h, 'c> Body<'h, 'c> {
     /// Takes what others have read; `true` when there is some, or when nothing comes any more.
     fn take_kept(&mut self, inbound: &mut Inbound) -> io::Result<bool> {
         if !inbound.kept.is_empty() {
-            self.kept.clear();
             self.at = 0;
-            inbound.kept.read(&mut self.kept, BLOCK)?;
+            inbound.kept.read(&mut self.kept)?;
             return Ok(true);
         }
         match inbound.lost {
@@ -295,8 +294,8 @@ impl Live for Body<'_, '_> {
             let mut intake = lock(&connection.intake);
             intake.poller = false;
             connection.tell(&intake);
-            if intake.is_left() {
-                connection.look_later();
+            if intake.is_left() || intake.unarmed {
+                connection.go_on_reading(&mut intake, self.key);
             }
             return;
         }

@@ -449,8 +449,8 @@ impl Intake {
     pub(super) fn is_full(&self) -> bool {
         let [feed] = &self.feeds[..] else { return false };
         let waits = feed.stdin.kept.len().saturating_add(feed.data.kept.len());
-        // The next block has to fit, too.
-        !self.multiplexed && self.heads.is_empty() && waits + BLOCK as u64 > KEPT as u64
+        // With the next block, and the application's.
+        !self.multiplexed && self.heads.is_empty() && waits.saturating_add(2 * BLOCK as u64) > KEPT as u64
     }
 
     /// Leaves the reading to this request's application, where nobody else has anything to wait for, until

@@ -65,7 +65,16 @@ impl<'v> Collector<'v> {
     }
 
     /// Takes the next pair from where it stands in the block.
+    #[inline(always)]
     pub(crate) fn push_from_block(&mut self, at: &Range<usize>, to: &Range<usize>) -> Result<(), Error> {
+        let fit = self.vars.slab().get(to.clone()).is_some_and(|value| !has_nul(value));
+        match fit && self.vars.add_by_layout(at, to) {
+            true => Ok(()),
+            false => self.look_at(at, to),
+        }
+    }
+
+    fn look_at(&mut self, at: &Range<usize>, to: &Range<usize>) -> Result<(), Error> {
         let slab = self.vars.slab();
         let (Some(name), Some(value)) = (slab.get(at.clone()), slab.get(to.clone())) else { return Ok(()) };
         let spelling = Spelling::of(name);
@@ -97,6 +106,7 @@ impl<'v> Collector<'v> {
     /// Joins what was repeated; the variables are complete then.
     pub fn finish(self) {
         let Self { vars, mut repeated } = self;
+        vars.note_layout();
         repeated.sort_by(|(one, _), (other, _)| one.cmp(other));
         for group in repeated.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((name, _)) = group.first() else { continue };
@@ -270,5 +280,71 @@ mod tests {
             (0..4096).map(|n| if n % 2 == 0 { ("HTTP_A", "xxxx") } else { ("HTTP_B", "yyyy") }).collect();
         let vars = collect(&pairs).unwrap();
         assert_eq!(vars.get("HTTP_A").map(<[u8]>::len), Some(2048 * 6 - 2));
+    }
+
+    #[test]
+    fn what_came_before_changes_nothing() {
+        let usual = [
+            ("QUERY_STRING", ""),
+            ("REQUEST_METHOD", "GET"),
+            ("X", "1"),
+            ("HTTP_HOST", "h"),
+            ("HTTP_A", "a"),
+        ];
+        let many: Vec<_> = (0..40).map(|n| (format!("N{n}"), n.to_string())).collect();
+        let many: Vec<_> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let requests: &[&[(&str, &str)]] = &[
+            &usual,
+            &[
+                ("QUERY_STRING", "q"),
+                ("REQUEST_METHOD", "POST"),
+                ("X", ""),
+                ("HTTP_HOST", "i"),
+                ("HTTP_A", "b"),
+            ],
+            &usual[..3],
+            &[],
+            &usual[2..],
+            &[("QUERY_STRING", "\0"), ("REQUEST_METHOD", "GET"), ("QUERY_STRING", "2"), ("X", "1")],
+            &[("QUERY_STRING", ""), ("REQUEST_METHOD", "GET"), ("X", "1"), ("X", "2"), ("HTTP_HOST", "h")],
+            &[
+                ("QUERY_STRING", ""),
+                ("REQUEST_METHOD", "GET"),
+                ("X", "1"),
+                ("HTTP_HOST", "h"),
+                ("HTTP_HOST", "i"),
+            ],
+            &[
+                ("QUERY_STRING", ""),
+                ("A=", ""),
+                ("REQUEST_METHOD", "GET"),
+                ("wsgi.x", "1"),
+                ("HTTP_X-Y", "1"),
+            ],
+            &[("QUERY_STRING", ""), ("", ""), ("REQUEST_METHOD", "GET"), ("wsgi.x", "1"), ("HTTP_X-Y", "1")],
+            &many,
+            &many[..20],
+        ];
+        for (before, request) in
+            requests.iter().flat_map(|one| requests.iter().map(move |other| (one, other)))
+        {
+            let mut vars = collect(before).unwrap();
+            vars.clear();
+            let mut collector = Collector::new(&mut vars);
+            request
+                .iter()
+                .for_each(|(name, value)| collector.push(name.as_bytes(), value.as_bytes()).unwrap());
+            collector.finish();
+            let fresh = collect(request).unwrap();
+            assert_eq!(vars, fresh, "after {before:?}");
+            assert_eq!(vars.has_wsgi_names(), fresh.has_wsgi_names());
+            assert_eq!(vars.has_odd_headers(), fresh.has_odd_headers());
+            for (name, _) in before.iter().chain(*request) {
+                assert_eq!(vars.get(name), fresh.get(name), "{name} after {before:?}");
+            }
+            for known in Known::ALL {
+                assert_eq!(vars.known(known), fresh.known(known));
+            }
+        }
     }
 }

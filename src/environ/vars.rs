@@ -9,7 +9,8 @@ use hashbrown::HashTable;
 
 use super::known::Known;
 use super::layout::{Layout, Seen};
-use super::spelling::Spelling;
+use super::spelling::{Spelling, has_nul};
+use crate::proto::NamedPair;
 
 /// Up to this many variables a scan over their tags is faster than an index.
 pub(super) const SCAN: usize = 32;
@@ -308,19 +309,31 @@ impl Vars {
         self.add(spelling, &at, &to);
     }
 
-    /// [`add`](Self::add) at a fraction of its cost, where this name is the one expected here; says whether it is.
+    /// Adds what begins at `at` of the slab, which moves on, as long as the names are those of the time before. That they
+    /// are distinct and fit to be names is known of those. `named` finds a pair of the name that is expected.
     #[inline(always)]
-    pub(super) fn add_by_layout(&mut self, name: &Range<usize>, value: &Range<usize>) -> bool {
-        let Some(finder) = self.finder.as_mut().filter(|finder| finder.follows) else { return false };
-        let (Some(name), Some(value)) = (Piece::new(name), Piece::new(value)) else { return false };
-        let place = self.spans.len();
-        let Some((tag, known)) = finder.layout.expects(place, name.of(&self.slab)) else { return false };
-        if place == 0 {
-            finder.seen = finder.layout.seen();
+    pub(super) fn follow(
+        &mut self,
+        at: &mut usize,
+        most: usize,
+        named: impl Fn(&[u8], usize, &[u8]) -> NamedPair,
+    ) {
+        let Some(finder) = self.finder.as_mut().filter(|_| self.spans.is_empty()) else { return };
+        let Finder { known: positions, seen, layout, .. } = &mut **finder;
+        let slab = &self.slab[..];
+        *seen = layout.seen();
+        for (name, tag, known) in layout.names().take(most) {
+            let Some(((name, value), end)) = named(slab, *at, name) else { return };
+            if slab.get(value.clone()).is_none_or(has_nul) {
+                return;
+            }
+            let (Some(name), Some(value)) = (Piece::new(&name), Piece::new(&value)) else { return };
+            self.spans.push(Span { name, value, tag, known });
+            if let Some(known) = known {
+                positions[known as usize] = self.spans.len() as u32;
+            }
+            *at = end;
         }
-        finder.note(known, place);
-        self.spans.push(Span { name, value, tag, known });
-        true
     }
 
     /// The variables are complete: the next ones will mostly have the same names.

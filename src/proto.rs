@@ -30,6 +30,11 @@ pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     {
         return other.first_chunk() == Some(first) && other.last_chunk() == Some(last);
     }
+    if let (Some(first), Some(last)) = (one.first_chunk::<4>(), one.last_chunk::<4>())
+        && one.len() <= 8
+    {
+        return other.first_chunk() == Some(first) && other.last_chunk() == Some(last);
+    }
     one == other
 }
 

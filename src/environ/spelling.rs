@@ -50,6 +50,22 @@ impl Spelling {
     }
 }
 
+/// A name that is looked for in each request: its tag is known beforehand.
+pub(super) struct Name {
+    text: &'static str,
+    pub(super) tag: u32,
+}
+
+impl Name {
+    pub(super) const fn of(text: &'static str) -> Self {
+        Self { text, tag: Spelling::of(text.as_bytes()).tag }
+    }
+
+    pub(super) const fn text(&self) -> &'static [u8] {
+        self.text.as_bytes()
+    }
+}
+
 /// Its first and its last eight bytes, which may be the same ones; a shorter text is repeated until it fills eight.
 #[inline]
 const fn ends(text: &[u8]) -> (u64, u64) {

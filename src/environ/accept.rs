@@ -67,14 +67,14 @@ impl<'v> Collector<'v> {
     }
 
     /// Takes pairs from `at` on, which moves on, as long as their names are those of the request before, and says how
-    /// many there were, at most `most`. `named` gives the places of a pair that has the expected name, and where it ends.
+    /// many there were, at most `most`. `named` finds a pair at a place if it has the expected name.
     #[cfg(unix)]
     #[inline(always)]
     pub(crate) fn follow(
         &mut self,
         at: &mut usize,
         most: usize,
-        named: impl Fn(&[u8], usize, &[u8]) -> NamedPair,
+        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
     ) -> usize {
         self.vars.follow(at, most, named);
         self.vars.len()

@@ -336,23 +336,29 @@ impl Vars {
         &mut self,
         at: &mut usize,
         most: usize,
-        named: impl Fn(&[u8], usize, &[u8]) -> NamedPair,
+        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
     ) {
         let Some(finder) = self.finder.as_mut().filter(|_| self.spans.is_empty()) else { return };
+        if u32::try_from(self.slab.len()).is_err() {
+            return;
+        }
         let Finder { known: positions, seen, layout, .. } = &mut **finder;
-        let slab = &self.slab[..];
+        let (slab, spans) = (&self.slab[..], &mut self.spans);
         *seen = layout.seen();
         for (name, tag, known) in layout.names().take(most) {
-            let Some(((name, value), end)) = named(slab, *at, name) else { return };
-            if slab.get(value.clone()).is_none_or(has_nul) {
+            let Some(found) = named(slab, *at, name) else { return };
+            let start = found.value_at;
+            if slab.get(start..start + found.value_len).is_none_or(has_nul) {
                 return;
             }
-            let (Some(name), Some(value)) = (Piece::new(&name), Piece::new(&value)) else { return };
-            self.spans.push(Span { name, value, tag, known });
+            // All of it is less than the slab's length.
+            let piece = |start: usize, len: usize| Piece { start: start as u32, len: len as u32 };
+            let (name, value) = (piece(found.name_at, name.len()), piece(start, found.value_len));
+            spans.push(Span { name, value, tag, known });
             if let Some(known) = known {
-                positions[known as usize] = self.spans.len() as u32;
+                positions[known as usize] = spans.len() as u32;
             }
-            *at = end;
+            *at = found.end;
         }
     }
 

@@ -298,7 +298,7 @@ impl Connection {
         if intake.is_left() {
             self.link.set_deadline(Wait::Look, None);
             intake.unarmed |= self.link.is_in_set();
-            let _ = self.link.quieten();
+            let _ = self.link.quieten_for_reader();
         }
         intake
     }
@@ -307,6 +307,7 @@ impl Connection {
     fn go_on_reading(self: &Arc<Self>, intake: &mut Intake, key: Key) {
         let left = intake.is_left();
         if left && intake.leave_reading(key) {
+            let _ = self.link.rearm_for_reader(self);
             return self.look_later();
         }
         if left {

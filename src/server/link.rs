@@ -348,7 +348,17 @@ impl Link {
         Ok(())
     }
 
-    /// Has input find no worker until the connection is parked again: a thread reads it.
+    /// A thread reads, and is about to wait: nobody else need hear of input, where the ready set can be told so.
+    pub(super) fn quieten_for_reader(&self) -> io::Result<()> {
+        if self.core.set.tells_each_change() { self.quieten() } else { Ok(()) }
+    }
+
+    /// A thread has read, and reads on: what is told by single events is told again.
+    pub(super) fn rearm_for_reader<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
+        if self.core.set.tells_each_change() || !self.is_in_set() { Ok(()) } else { self.park(session) }
+    }
+
+    /// Has input find no worker until the connection is parked again.
     pub(super) fn quieten(&self) -> io::Result<()> {
         let mut wants = lock(&self.wants);
         if !self.is_in_set() || std::mem::replace(&mut wants.quiet, true) || wants.room {

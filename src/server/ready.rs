@@ -46,6 +46,10 @@ pub(super) trait ReadySet: Send + Sync {
     /// A thread has read all there was: whatever comes from now on is a change.
     fn rearm(&self, socket: BorrowedFd<'_>, token: Token, interest: Interest);
 
+    /// Whether each change is told by itself, so that a socket need not be rearmed, and can be left with
+    /// [`Interest::End`] while a thread reads.
+    fn tells_each_change(&self) -> bool;
+
     /// Takes a socket out that is about to be closed.
     fn remove(&self, socket: BorrowedFd<'_>, token: Token);
 

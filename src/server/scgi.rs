@@ -435,7 +435,7 @@ impl Body<'_> {
         if self.drained || !self.receive_now()? {
             let link = &self.connection.link;
             // Nobody else need hear of what this thread waits for.
-            let _ = link.quieten();
+            let _ = link.quieten_for_reader();
             self.block.resize(BLOCK, 0);
             let received = link.receive_or_wait(self.connection, &mut self.block)?;
             self.take(received);
@@ -503,7 +503,7 @@ impl Live for Body<'_> {
 
     fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
         let here = self.at < self.gathered.len() || self.start < self.end || self.ended;
-        let _ = self.connection.link.quieten();
+        let _ = self.connection.link.quieten_for_reader();
         with((!here).then(|| self.connection.link.stream.as_fd()));
     }
 

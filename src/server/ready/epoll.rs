@@ -51,6 +51,10 @@ impl ReadySet for Epoll {
 
     fn rearm(&self, _: BorrowedFd<'_>, _: Token, _: Interest) {}
 
+    fn tells_each_change(&self) -> bool {
+        true
+    }
+
     /// The kernel does it when the socket is closed.
     fn remove(&self, _: BorrowedFd<'_>, _: Token) {}
 

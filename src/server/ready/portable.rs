@@ -109,6 +109,11 @@ impl ReadySet for Portable {
         let _ = self.change(socket, token, interest);
     }
 
+    /// What it hears is over with the first event, and the end of sending is none.
+    fn tells_each_change(&self) -> bool {
+        false
+    }
+
     fn remove(&self, socket: BorrowedFd<'_>, _: Token) {
         let _ = self.inner.poller.delete(socket);
     }

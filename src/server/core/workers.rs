@@ -69,6 +69,8 @@ pub(in crate::server) struct Worker<'c> {
     /// Whether applications may run here; the housekeeper's only reads.
     pub(in crate::server) may_run: bool,
     pub(in crate::server) block: Vec<u8>,
+    /// Where in the block the body of the request is that comes next.
+    pub(in crate::server) ranges: Vec<(usize, usize)>,
     pub(in crate::server) scratch: Scratch,
     pub(in crate::server) buffer: Vec<u8>,
     pub(in crate::server) ready: Vec<fcgi::Request>,
@@ -113,6 +115,7 @@ impl<'c> Worker<'c> {
             core,
             may_run,
             block: vec![0; BLOCK],
+            ranges: Vec::new(),
             scratch: Scratch::new(),
             buffer: Vec::new(),
             ready: Vec::new(),
@@ -150,6 +153,7 @@ impl<'c> Worker<'c> {
             log::error!("a connection ended in a panic of the server");
             std::mem::forget(payload);
             self.block.resize(BLOCK, 0);
+            self.ranges.clear();
         }
     }
 

@@ -9,7 +9,7 @@ use crate::util::format_date_time;
 /// An entity tag and a date, by which a client recognises what it has.
 #[derive(Debug)]
 pub(super) struct Validators {
-    /// The opaque tag in its quotes, without `W/`.
+    /// As a weak one, whether it is weak or not.
     tag: String,
     weak: bool,
     /// Whole seconds since 1970; what a file system dates into the future is modified now.
@@ -27,13 +27,27 @@ impl Validators {
         let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
         let old = now.duration_since(modified).is_ok_and(|age| age >= SETTLED);
         let (seconds, nanos) = since_1970(modified);
-        let suffix = encoding.map_or(String::new(), |encoding| format!("-{encoding}"));
-        let tag = format!("\"{seconds:x}.{nanos:x}-{:x}{suffix}\"", metadata.len());
+        let mut tag = String::with_capacity(48);
+        tag.push_str("W/\"");
+        push_hex(&mut tag, seconds.cast_unsigned());
+        tag.push('.');
+        push_hex(&mut tag, nanos.into());
+        tag.push('-');
+        push_hex(&mut tag, metadata.len());
+        if let Some(encoding) = encoding {
+            tag.push('-');
+            tag.push_str(encoding);
+        }
+        tag.push('"');
         Self { tag, weak: !old, modified: seconds.min(since_1970(now).0), old }
     }
 
-    pub(super) fn etag(&self) -> String {
-        if self.weak { format!("W/{}", self.tag) } else { self.tag.clone() }
+    pub(super) fn etag(&self) -> &str {
+        if self.weak { &self.tag } else { self.opaque() }
+    }
+
+    fn opaque(&self) -> &str {
+        self.tag.strip_prefix("W/").unwrap_or(&self.tag)
     }
 
     pub(super) fn last_modified(&self) -> String {
@@ -42,24 +56,25 @@ impl Validators {
 
     fn is_named(&self, list: &[u8], strongly: bool) -> bool {
         list.trim_ascii() == b"*"
-            || Tags(list).any(|(weak, tag)| tag == self.tag.as_bytes() && !(strongly && (weak || self.weak)))
+            || Tags(list)
+                .any(|(weak, tag)| tag == self.opaque().as_bytes() && !(strongly && (weak || self.weak)))
     }
 
     /// What the request's conditions make of an answer that would be 200, in the order of RFC 9110, section 13.2.2.
     pub(super) fn decide(&self, environ: &Environ<'_>) -> Decision {
-        if let Some(list) = environ.header("If-Match") {
+        if let Some(list) = environ.get("HTTP_IF_MATCH") {
             if !self.is_named(list, true) {
                 return Decision::Failed;
             }
-        } else if let Some(date) = environ.header("If-Unmodified-Since").and_then(date)
+        } else if let Some(date) = environ.get("HTTP_IF_UNMODIFIED_SINCE").and_then(date)
             && self.modified > date
         {
             return Decision::Failed;
         }
-        if let Some(list) = environ.header("If-None-Match") {
+        if let Some(list) = environ.get("HTTP_IF_NONE_MATCH") {
             return if self.is_named(list, false) { Decision::NotModified } else { Decision::Serve };
         }
-        match environ.header("If-Modified-Since").and_then(date) {
+        match environ.get("HTTP_IF_MODIFIED_SINCE").and_then(date) {
             Some(date) if self.modified <= date => Decision::NotModified,
             _ => Decision::Serve,
         }
@@ -67,7 +82,7 @@ impl Validators {
 
     /// Whether a Range header counts: If-Range names what is here by a strong validator, or there is none.
     pub(super) fn range_counts(&self, environ: &Environ<'_>) -> bool {
-        let Some(value) = environ.header("If-Range").map(<[u8]>::trim_ascii) else { return true };
+        let Some(value) = environ.get("HTTP_IF_RANGE").map(<[u8]>::trim_ascii) else { return true };
         if value.ends_with(b"\"") {
             return value != b"*" && self.is_named(value, true);
         }
@@ -110,6 +125,15 @@ fn date(value: &[u8]) -> Option<i64> {
     Some(since_1970(time).0)
 }
 
+/// A number as `{:x}` shows it.
+fn push_hex(text: &mut String, number: u64) {
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        let digit = (number >> (4 * at) & 15) as u32;
+        text.push(char::from_digit(digit, 16).unwrap_or('0'));
+    }
+}
+
 /// Whole seconds, rounded down, and the rest.
 pub(super) fn since_1970(time: SystemTime) -> (i64, u32) {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
@@ -130,7 +154,7 @@ mod tests {
     const STRONG: &str = "\"a\"";
 
     fn validators(weak: bool) -> Validators {
-        Validators { tag: STRONG.to_owned(), weak, modified: 784_111_777, old: !weak }
+        Validators { tag: format!("W/{STRONG}"), weak, modified: 784_111_777, old: !weak }
     }
 
     fn with<T>(headers: &[(&str, &str)], ask: impl FnOnce(&Environ<'_>) -> T) -> T {
@@ -204,6 +228,15 @@ mod tests {
             assert_eq!((counts(false), counts(true)), (strong, weak), "{value}");
         }
         assert!(with(&[], |environ| validators(true).range_counts(environ)));
+    }
+
+    #[test]
+    fn tags_have_their_numbers_in_hexadecimal() {
+        for number in [0, 1, 9, 10, 15, 16, 0x1f0, 0x1234_5678_9abc_def0, u64::MAX] {
+            let mut text = "-".to_owned();
+            push_hex(&mut text, number);
+            assert_eq!(text, format!("-{number:x}"));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Media types by the end of a file's name.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -20,15 +21,15 @@ const NEWER: &[(&str, &str)] = &[
 ];
 
 /// The Content-Type of a file by its name: text is UTF-8, what is not known a stream of bytes.
-pub(super) fn media_type(name: &OsStr) -> String {
+pub(super) fn media_type(name: &OsStr) -> Cow<'static, str> {
     let path = Path::new(name);
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     let known = NEWER.iter().find(|(end, _)| *end == extension).map(|(_, media)| *media);
     let media =
         known.or_else(|| mime_guess::from_ext(&extension).first_raw()).unwrap_or("application/octet-stream");
     match media {
-        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
-        other => other.to_owned(),
+        text if text.starts_with("text/") => [text, "; charset=utf-8"].concat().into(),
+        other => other.into(),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Seek;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -494,9 +495,11 @@ fn a_server_that_takes_files_gets_the_part_that_is_meant() {
             self.0.flush()
         }
         fn send_file(&mut self, file: &mut dyn FileSource) -> io::Result<bool> {
-            let limit = file.limit().expect("a part has a length");
+            let meant = file.part().expect("a part");
+            let file = file.as_file().expect("a file");
+            assert_eq!(file.stream_position()?, meant.start);
             let mut part = Vec::new();
-            file.as_file().expect("a file").take(limit).read_to_end(&mut part)?;
+            file.take(meant.end - meant.start).read_to_end(&mut part)?;
             self.0.write(&part)?;
             Ok(true)
         }

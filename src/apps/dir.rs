@@ -10,7 +10,7 @@ mod range;
 mod tests;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher};
@@ -143,7 +143,7 @@ impl Dir {
         })
     }
 
-    fn find<'p>(&self, root: &Folder, path_info: &'p [u8]) -> Result<Target<'p>, NotOpened> {
+    fn find<'p>(&self, root: &Inside<'_>, path_info: &'p [u8]) -> Result<Target<'p>, NotServed> {
         let path = self.path_of(path_info).ok_or(NotOpened::Missing)?;
         if !path_info.ends_with(b"/") {
             return Ok(match root.open(&path)? {
@@ -157,13 +157,13 @@ impl Dir {
                 Ok(Found::File(file, metadata)) => {
                     return Ok(Target::File { path: path.into(), file, metadata });
                 }
-                Ok(Found::Folder(_)) | Err(NotOpened::Missing) => {}
+                Ok(Found::Folder(_)) | Err(NotServed::Path(NotOpened::Missing)) => {}
                 Err(error) => return Err(error),
             }
         }
         match root.open(&path)? {
             Found::Folder(folder) => Ok(Target::Folder { path, folder }),
-            Found::File(..) => Err(NotOpened::NotAFolder),
+            Found::File(..) => Err(NotOpened::NotAFolder.into()),
         }
     }
 
@@ -175,10 +175,7 @@ impl Dir {
             [b'/', ..] => environ.path_info(),
             _ => return plain(respond, "400 Bad Request", &[]),
         };
-        let root = self.root.enter().map_err(|error| {
-            let message = format!("the folder \"{}\" cannot be entered", self.root.path().display());
-            Error::new(Fault::Gateway, scarce(&error), message).with_source(error)
-        })?;
+        let root = Inside { root: &self.root, entered: OnceCell::new() };
         match self.find(&root, path_info) {
             Ok(Target::File { path, file, metadata }) => {
                 Answer { root: &root, path: &path, environ }.file(file, metadata, respond)
@@ -187,14 +184,44 @@ impl Dir {
             Ok(Target::Folder { path, folder }) if self.listing => {
                 let title = [environ.script_name(), path_info].concat();
                 let nonce = unguessable();
-                match listing::page(&root, &path, &folder, &title, self.hidden, &nonce) {
+                let page = root
+                    .folder()
+                    .and_then(|root| Ok(listing::page(root, &path, &folder, &title, self.hidden, &nonce)?));
+                match page {
                     Ok(page) => respond.start("200 OK", listing::headers(&nonce))?.send(page),
-                    Err(error) => refuse(error, path_info, respond),
+                    Err(error) => self.refuse(error, path_info, respond),
                 }
             }
             Ok(Target::Folder { .. }) => plain(respond, "403 Forbidden", &[]),
-            Err(error) => refuse(error, path_info, respond),
+            Err(error) => self.refuse(error, path_info, respond),
         }
+    }
+
+    /// The answer where nothing was opened: whether there is something that may not be seen, nobody learns.
+    fn refuse(&self, error: NotServed, path_info: &[u8], respond: Responder<'_>) -> AppResult {
+        static DENIED: Notice = Notice::new();
+        static OUTSIDE: Notice = Notice::new();
+        let failed = |message: String, error: io::Error| {
+            Err(Error::new(Fault::Gateway, scarce(&error), message).with_source(error).into())
+        };
+        let shown = path_info.escape_ascii();
+        let error = match error {
+            NotServed::Root(error) => {
+                let message = format!("the folder \"{}\" cannot be entered", self.root.path().display());
+                return failed(message, error);
+            }
+            NotServed::Path(error) => error,
+        };
+        match error {
+            NotOpened::Missing | NotOpened::NotAFolder | NotOpened::Special => {}
+            NotOpened::Outside => OUTSIDE.warn(format_args!("dir: {shown}: {error}; answered with 404")),
+            NotOpened::Denied => {
+                DENIED.warn(format_args!("dir: {shown}: {error}; answered with 403"));
+                return plain(respond, "403 Forbidden", &[]);
+            }
+            NotOpened::Failed(error) => return failed(format!("\"{shown}\" cannot be opened"), error),
+        }
+        plain(respond, "404 Not Found", &[])
     }
 }
 
@@ -218,6 +245,46 @@ enum Target<'p> {
     Folder { path: Cow<'p, [u8]>, folder: Folder },
 }
 
+/// The folder during one request, entered only where that is needed.
+struct Inside<'d> {
+    root: &'d Root,
+    entered: OnceCell<Folder>,
+}
+
+impl Inside<'_> {
+    fn open(&self, path: &[u8]) -> Result<Found, NotServed> {
+        let plain = if self.entered.get().is_none() { self.root.open_plain(path) } else { None };
+        plain.map_or_else(|| Ok(self.folder()?.open(path)?), Ok)
+    }
+
+    /// The same for what is mostly not there.
+    fn open_if_there(&self, path: &[u8]) -> Option<Found> {
+        let lacks = self.entered.get().is_none() && self.root.lacks(path);
+        if lacks { None } else { self.open(path).ok() }
+    }
+
+    fn folder(&self) -> Result<&Folder, NotServed> {
+        if let Some(folder) = self.entered.get() {
+            return Ok(folder);
+        }
+        let folder = self.root.enter().map_err(NotServed::Root)?;
+        Ok(self.entered.get_or_init(|| folder))
+    }
+}
+
+/// Why nothing was found to serve.
+enum NotServed {
+    /// The folder itself cannot be entered.
+    Root(io::Error),
+    Path(NotOpened),
+}
+
+impl From<NotOpened> for NotServed {
+    fn from(error: NotOpened) -> Self {
+        NotServed::Path(error)
+    }
+}
+
 /// The path of a name in a folder.
 fn beneath(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, name].join(&b'/') }
@@ -227,26 +294,6 @@ fn beneath(path: &[u8], name: &[u8]) -> Vec<u8> {
 fn unguessable() -> String {
     let random = || std::hash::RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", random(), random())
-}
-
-/// The answer where nothing was opened: whether there is something that may not be seen, nobody learns.
-fn refuse(error: NotOpened, path_info: &[u8], respond: Responder<'_>) -> AppResult {
-    static DENIED: Notice = Notice::new();
-    static OUTSIDE: Notice = Notice::new();
-    let shown = path_info.escape_ascii();
-    match error {
-        NotOpened::Missing | NotOpened::NotAFolder | NotOpened::Special => {}
-        NotOpened::Outside => OUTSIDE.warn(format_args!("dir: {shown}: {error}; answered with 404")),
-        NotOpened::Denied => {
-            DENIED.warn(format_args!("dir: {shown}: {error}; answered with 403"));
-            return plain(respond, "403 Forbidden", &[]);
-        }
-        NotOpened::Failed(error) => {
-            let message = format!("\"{shown}\" cannot be opened");
-            return Err(Error::new(Fault::Gateway, scarce(&error), message).with_source(error).into());
-        }
-    }
-    plain(respond, "404 Not Found", &[])
 }
 
 /// 503 for what passes by itself.
@@ -259,7 +306,7 @@ fn scarce(error: &io::Error) -> u16 {
 
 /// A file on its way to the client.
 struct Answer<'a, 'r> {
-    root: &'a Folder,
+    root: &'a Inside<'a>,
     path: &'a [u8],
     environ: &'a Environ<'r>,
 }
@@ -312,7 +359,7 @@ impl Answer<'_, '_> {
     fn encoded(&self, file: File, metadata: Metadata) -> (File, Metadata, Option<Encoding>) {
         for encoding in encoding::accepted(self.environ.get("HTTP_ACCEPT_ENCODING")) {
             let path = [self.path, encoding.suffix].concat();
-            if let Ok(Found::File(neighbour, its)) = self.root.open(&path)
+            if let Some(Found::File(neighbour, its)) = self.root.open_if_there(&path)
                 && let (Ok(encoded), Ok(plain)) = (its.modified(), metadata.modified())
                 && encoded >= plain
             {

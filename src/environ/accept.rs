@@ -7,6 +7,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::spelling::{Spelling, has_nul};
 use super::{Known, Vars};
 use crate::error::Error;
+#[cfg(unix)]
+use crate::proto::NamedPair;
 
 /// Gathers a request's parameters from the wire into [`Vars`], by one set of rules for every protocol.
 ///
@@ -64,6 +66,20 @@ impl<'v> Collector<'v> {
         self.push_from_block(&name, &value)
     }
 
+    /// Takes pairs from `at` on, which moves on, as long as their names are those of the request before, and says how
+    /// many there were, at most `most`. `named` gives the places of a pair that has the expected name, and where it ends.
+    #[cfg(unix)]
+    #[inline(always)]
+    pub(crate) fn follow(
+        &mut self,
+        at: &mut usize,
+        most: usize,
+        named: impl Fn(&[u8], usize, &[u8]) -> NamedPair,
+    ) -> usize {
+        self.vars.follow(at, most, named);
+        self.vars.len()
+    }
+
     /// Takes the next pair from where it stands in the block.
     pub(crate) fn push_from_block(&mut self, at: &Range<usize>, to: &Range<usize>) -> Result<(), Error> {
         let slab = self.vars.slab();
@@ -97,6 +113,7 @@ impl<'v> Collector<'v> {
     /// Joins what was repeated; the variables are complete then.
     pub fn finish(self) {
         let Self { vars, mut repeated } = self;
+        vars.note_layout();
         repeated.sort_by(|(one, _), (other, _)| one.cmp(other));
         for group in repeated.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((name, _)) = group.first() else { continue };

@@ -1,7 +1,7 @@
 //! Name-value pairs (section 3.4): the content of PARAMS, GET_VALUES and GET_VALUES_RESULT.
 
 use crate::error::Error;
-use crate::proto::PairPlaces;
+use crate::proto::{NamedPair, PairPlaces, same};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
@@ -82,6 +82,18 @@ pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces,
     let middle = start + name as usize;
     *at = middle + value as usize;
     Some(Ok((start..middle, middle..*at)))
+}
+
+/// The places of the short pair that begins at `at`, and where it ends, if its name is this one.
+#[inline(always)]
+pub(crate) fn pair_named(block: &[u8], at: usize, expected: &[u8]) -> NamedPair {
+    let &[name @ ..0x80, value @ ..0x80, ref rest @ ..] = block.get(at..)? else { return None };
+    let (name, value) = (usize::from(name), usize::from(value));
+    if name + value > rest.len() || !same(rest.get(..name)?, expected) {
+        return None;
+    }
+    let middle = at + 2 + name;
+    Some(((at + 2..middle, middle..middle + value), middle + value))
 }
 
 impl FusedIterator for Pairs<'_> {}

@@ -3,7 +3,7 @@
 use super::error::DecodeError;
 use super::{CONTENT_LENGTH, SCGI};
 use crate::environ::content_length;
-use crate::proto::PairPlaces;
+use crate::proto::{NamedPair, PairPlaces, same};
 use std::iter::FusedIterator;
 use std::ops::Range;
 
@@ -64,6 +64,18 @@ pub(crate) fn pair_at(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, 
     };
     *at = start + length + 1;
     Some(Ok((name, start..start + length)))
+}
+
+/// The places of the pair that begins at `at`, and where it ends, if its name is this one.
+#[inline(always)]
+pub(crate) fn pair_named(head: &[u8], at: usize, expected: &[u8]) -> NamedPair {
+    let middle = at + expected.len();
+    if !same(head.get(at..middle)?, expected) || head.get(middle) != Some(&0) {
+        return None;
+    }
+    let start = middle + 1;
+    let end = start + memchr::memchr(0, head.get(start..)?)?;
+    Some(((at..middle, start..end), end + 1))
 }
 
 impl FusedIterator for Pairs<'_> {}

@@ -153,8 +153,20 @@ impl<'c> Outgoing<'c> {
         sent: &mut u64,
     ) -> io::Result<()> {
         self.check()?;
-        let result = self.send_piece(&[], false).and_then(|()| self.send_plain(file, part, sent));
-        self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
+        let result = self.send_head().and_then(|()| self.send_plain(file, part, sent));
+        self.noting(result)
+    }
+
+    /// Sends the head before a file's part.
+    #[cfg(target_os = "linux")]
+    fn send_head(&mut self) -> io::Result<()> {
+        if !self.body.is_empty() || !self.rest.is_empty() {
+            return self.send_piece(&[], false);
+        }
+        self.frame_head(None);
+        let result = self.connection.link.send_ahead(self.connection, &mut [IoSlice::new(&self.wire)]);
+        self.left = true;
+        self.wire.clear();
         result
     }
 

@@ -11,8 +11,14 @@ pub mod scgi;
 /// Where the name and the value of a pair stand in their block.
 pub(crate) type PairPlaces = (Range<usize>, Range<usize>);
 
-/// A pair whose name is expected, at a place of a block: `named(block, at, name)` gives its places, and where it ends.
-pub(crate) type NamedPair = Option<(PairPlaces, usize)>;
+/// A pair in a block, where one of a certain name was expected.
+pub(crate) struct NamedPair {
+    pub(crate) name_at: usize,
+    pub(crate) value_at: usize,
+    pub(crate) value_len: usize,
+    /// Where the next one begins.
+    pub(crate) end: usize,
+}
 
 /// Whether two names are the same; most are too short for the call that compares long ones.
 #[inline(always)]

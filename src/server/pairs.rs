@@ -26,7 +26,7 @@ pub(super) fn collect_pairs<E: From<Error>>(
     block: &mut Vec<u8>,
     settings: &Settings,
     next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
-    named: impl Fn(&[u8], usize, &[u8]) -> NamedPair,
+    named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
 ) -> Result<(), E> {
     let mut collector = Collector::over(vars, block);
     let most = if settings.max_pairs == 0 { usize::MAX } else { settings.max_pairs };

@@ -84,16 +84,17 @@ pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces,
     Some(Ok((start..middle, middle..*at)))
 }
 
-/// The places of the short pair that begins at `at`, and where it ends, if its name is this one.
+/// The pair that begins at `at`, if it is a short one and has this name.
 #[inline(always)]
-pub(crate) fn pair_named(block: &[u8], at: usize, expected: &[u8]) -> NamedPair {
+pub(crate) fn pair_named(block: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
     let &[name @ ..0x80, value @ ..0x80, ref rest @ ..] = block.get(at..)? else { return None };
-    let (name, value) = (usize::from(name), usize::from(value));
-    if name + value > rest.len() || !same(rest.get(..name)?, expected) {
+    let (name_len, value_len) = (usize::from(name), usize::from(value));
+    let (name, rest) = rest.split_at_checked(name_len)?;
+    if value_len > rest.len() || !same(name, expected) {
         return None;
     }
-    let middle = at + 2 + name;
-    Some(((at + 2..middle, middle..middle + value), middle + value))
+    let value_at = at + 2 + name_len;
+    Some(NamedPair { name_at: at + 2, value_at, value_len, end: value_at + value_len })
 }
 
 impl FusedIterator for Pairs<'_> {}

@@ -66,16 +66,16 @@ pub(crate) fn pair_at(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, 
     Some(Ok((name, start..start + length)))
 }
 
-/// The places of the pair that begins at `at`, and where it ends, if its name is this one.
+/// The pair that begins at `at`, if it has this name.
 #[inline(always)]
-pub(crate) fn pair_named(head: &[u8], at: usize, expected: &[u8]) -> NamedPair {
-    let middle = at + expected.len();
-    if !same(head.get(at..middle)?, expected) || head.get(middle) != Some(&0) {
+pub(crate) fn pair_named(head: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
+    let (name, rest) = head.get(at..)?.split_at_checked(expected.len())?;
+    let [0, value @ ..] = rest else { return None };
+    if !same(name, expected) {
         return None;
     }
-    let start = middle + 1;
-    let end = start + memchr::memchr(0, head.get(start..)?)?;
-    Some(((at..middle, start..end), end + 1))
+    let (value_at, value_len) = (at + name.len() + 1, memchr::memchr(0, value)?);
+    Some(NamedPair { name_at: at, value_at, value_len, end: value_at + value_len + 1 })
 }
 
 impl FusedIterator for Pairs<'_> {}

@@ -11,12 +11,10 @@ mod tests;
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
-use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -317,7 +315,7 @@ impl Answer<'_, '_> {
         let validators =
             Validators::new(&metadata, encoding.map(|encoding| encoding.name), SystemTime::now());
         let mut headers = Headers::new();
-        headers.push(b"ETag", validators.etag().as_bytes());
+        headers.push(b"ETag", validators.etag());
         headers.push(b"Last-Modified", validators.last_modified().as_bytes());
         headers.push(b"Vary", b"Accept-Encoding");
         match validators.decide(self.environ) {
@@ -328,7 +326,7 @@ impl Answer<'_, '_> {
             }
             Decision::Serve => {}
         }
-        let media = media::media_type(OsStr::from_bytes(self.path));
+        let media = media::media_type(self.path);
         if let Some(encoding) = encoding {
             headers.push(b"Content-Encoding", encoding.name.as_bytes());
         }

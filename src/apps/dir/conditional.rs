@@ -10,7 +10,7 @@ use crate::util::format_date_time;
 #[derive(Debug)]
 pub(super) struct Validators {
     /// As a weak one, whether it is weak or not.
-    tag: String,
+    tag: Vec<u8>,
     weak: bool,
     /// Whole seconds since 1970; what a file system dates into the future is modified now.
     modified: i64,
@@ -27,27 +27,27 @@ impl Validators {
         let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
         let old = now.duration_since(modified).is_ok_and(|age| age >= SETTLED);
         let (seconds, nanos) = since_1970(modified);
-        let mut tag = String::with_capacity(48);
-        tag.push_str("W/\"");
+        let mut tag = Vec::with_capacity(48);
+        tag.extend_from_slice(b"W/\"");
         push_hex(&mut tag, seconds.cast_unsigned());
-        tag.push('.');
+        tag.push(b'.');
         push_hex(&mut tag, nanos.into());
-        tag.push('-');
+        tag.push(b'-');
         push_hex(&mut tag, metadata.len());
         if let Some(encoding) = encoding {
-            tag.push('-');
-            tag.push_str(encoding);
+            tag.push(b'-');
+            tag.extend_from_slice(encoding.as_bytes());
         }
-        tag.push('"');
+        tag.push(b'"');
         Self { tag, weak: !old, modified: seconds.min(since_1970(now).0), old }
     }
 
-    pub(super) fn etag(&self) -> &str {
+    pub(super) fn etag(&self) -> &[u8] {
         if self.weak { &self.tag } else { self.opaque() }
     }
 
-    fn opaque(&self) -> &str {
-        self.tag.strip_prefix("W/").unwrap_or(&self.tag)
+    fn opaque(&self) -> &[u8] {
+        self.tag.strip_prefix(b"W/").unwrap_or(&self.tag)
     }
 
     pub(super) fn last_modified(&self) -> String {
@@ -56,8 +56,7 @@ impl Validators {
 
     fn is_named(&self, list: &[u8], strongly: bool) -> bool {
         list.trim_ascii() == b"*"
-            || Tags(list)
-                .any(|(weak, tag)| tag == self.opaque().as_bytes() && !(strongly && (weak || self.weak)))
+            || Tags(list).any(|(weak, tag)| tag == self.opaque() && !(strongly && (weak || self.weak)))
     }
 
     /// What the request's conditions make of an answer that would be 200, in the order of RFC 9110, section 13.2.2.
@@ -126,12 +125,12 @@ fn date(value: &[u8]) -> Option<i64> {
 }
 
 /// A number as `{:x}` shows it.
-fn push_hex(text: &mut String, number: u64) {
+fn push_hex(text: &mut Vec<u8>, number: u64) {
     let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    for at in (0..digits).rev() {
-        let digit = (number >> (4 * at) & 15) as u32;
-        text.push(char::from_digit(digit, 16).unwrap_or('0'));
-    }
+    text.extend((0..digits).rev().map(|at| match (number >> (4 * at)) as u8 & 15 {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' - 10 + digit,
+    }));
 }
 
 /// Whole seconds, rounded down, and the rest.
@@ -154,7 +153,7 @@ mod tests {
     const STRONG: &str = "\"a\"";
 
     fn validators(weak: bool) -> Validators {
-        Validators { tag: format!("W/{STRONG}"), weak, modified: 784_111_777, old: !weak }
+        Validators { tag: format!("W/{STRONG}").into_bytes(), weak, modified: 784_111_777, old: !weak }
     }
 
     fn with<T>(headers: &[(&str, &str)], ask: impl FnOnce(&Environ<'_>) -> T) -> T {
@@ -210,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_weak_validator_does_for_a_copy_but_for_no_part() {
-        assert_eq!(validators(true).etag(), "W/\"a\"");
+        assert_eq!(validators(true).etag(), b"W/\"a\"");
         let decide = |header| with(&[header], |environ| validators(true).decide(environ));
         assert_eq!(decide(("If-None-Match", "W/\"a\"")), Decision::NotModified);
         assert_eq!(decide(("If-Match", "\"a\"")), Decision::Failed);
@@ -233,9 +232,9 @@ mod tests {
     #[test]
     fn tags_have_their_numbers_in_hexadecimal() {
         for number in [0, 1, 9, 10, 15, 16, 0x1f0, 0x1234_5678_9abc_def0, u64::MAX] {
-            let mut text = "-".to_owned();
+            let mut text = b"-".to_vec();
             push_hex(&mut text, number);
-            assert_eq!(text, format!("-{number:x}"));
+            assert_eq!(text, format!("-{number:x}").into_bytes());
         }
     }
 

@@ -1,8 +1,6 @@
 //! Media types by the end of a file's name.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::path::Path;
 
 /// What pages are made of, to be found at once; and where the crate's table is older than the registration, or not what
 /// browsers want.
@@ -29,9 +27,15 @@ const OURS: &[(&str, &str)] = &[
     ("yml", "application/yaml"),
 ];
 
-/// The Content-Type of a file by its name: text is UTF-8, what is not known a stream of bytes.
-pub(super) fn media_type(name: &OsStr) -> Cow<'static, str> {
-    let extension = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default();
+/// The Content-Type of a file by its path: text is UTF-8, what is not known a stream of bytes.
+pub(super) fn media_type(path: &[u8]) -> Cow<'static, str> {
+    let extension = match memchr::memrchr2(b'.', b'/', path) {
+        // A dot in front ends no name.
+        Some(dot) if dot > 0 && path.get(dot) == Some(&b'.') && path.get(dot - 1) != Some(&b'/') => {
+            path.get(dot + 1..).and_then(|end| std::str::from_utf8(end).ok()).unwrap_or_default()
+        }
+        _ => "",
+    };
     if let Some((_, media)) = OURS.iter().find(|(end, _)| extension.eq_ignore_ascii_case(end)) {
         return (*media).into();
     }
@@ -72,9 +76,13 @@ mod tests {
             ("README", "application/octet-stream"),
             ("a.", "application/octet-stream"),
             (".html", "application/octet-stream"),
+            ("a.css/.html", "application/octet-stream"),
+            ("a.css/html", "application/octet-stream"),
+            ("a.css/b.c.html", "text/html; charset=utf-8"),
+            ("", "application/octet-stream"),
             ("a.no-such-end", "application/octet-stream"),
         ] {
-            assert_eq!(media_type(OsStr::new(name)), expected, "{name}");
+            assert_eq!(media_type(name.as_bytes()), expected, "{name}");
         }
         for (end, media) in OURS {
             assert_eq!(media.starts_with("text/"), media.ends_with("; charset=utf-8"), "{end}");

@@ -1,5 +1,7 @@
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Seek;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -267,10 +267,12 @@ impl Headers {
         self.spans.clear();
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) {
+    /// Adds a header at the end. As with pairs, it is checked when the response is started.
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         if self.slab.capacity() == 0 {
             // Most heads fit, and need not grow piece by piece.
-            self.slab.reserve(128);
+            self.slab.reserve(192);
+            self.spans.reserve(8);
         }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);

@@ -328,9 +328,20 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
     TABLE[usize::from(byte)]
 }
 
-/// Whether there is any control character: 0x00–0x1F, 0x7F. All of them are looked at: that is several at once.
+/// Whether there is any control character: 0x00–0x1F, 0x7F. Eight are looked at at once.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let controls = |word: u64| {
+        let del = word ^ (ONES * 0x7f);
+        word.wrapping_sub(ONES * 0x20) & !word | del.wrapping_sub(ONES) & !del
+    };
+    let (words, rest) = bytes.as_chunks();
+    let found = words.iter().fold(0, |found, word| found | controls(u64::from_ne_bytes(*word)));
+    let found = match bytes.last_chunk() {
+        Some(last) => found | controls(u64::from_ne_bytes(*last)),
+        None => rest.iter().fold(0, |found, byte| found | controls(ONES * u64::from(*byte))),
+    };
+    found & (ONES * 0x80) != 0
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -352,8 +363,8 @@ pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.
 fn same_name(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other))
+    let alike = || one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other));
+    one.len() == other.len() && (one == other || alike())
 }
 
 fn latin1_lower(byte: u8) -> u8 {
@@ -447,6 +458,20 @@ mod tests {
         let mut headers = Headers::from([("X", "old")]);
         assert!(headers.set("x\n", "good").is_err());
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_are() {
+        for length in 0..40 {
+            for byte in 0..=255u8 {
+                assert!(!has_control(&vec![b'~'; length]));
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(has_control(&text), byte.is_ascii_control(), "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl HeadEncoder {
         let keep_alive = exchange.keep_alive && frame != Frame::UntilClose && !self.close;
         match length {
             Some(length) if self.code != 204 => {
-                line(out, b"Content-Length", crate::util::shown(&mut [0; 20], length));
+                line(out, b"Content-Length", crate::util::decimal(&mut [0; 20], length));
             }
             _ if frame == Frame::Chunks => line(out, b"Transfer-Encoding", b"chunked"),
             _ => {}
@@ -212,9 +212,10 @@ impl HeadEncoder {
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len().saturating_add(value.len()).saturating_add(4));
-    for piece in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(piece);
-    }
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

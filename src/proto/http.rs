@@ -75,10 +75,14 @@ pub use head::{EndOfInput, HeadDecoder, Limits};
 #[cfg(unix)]
 pub(crate) use line::SeenLine;
 pub use request::{Fields, Framing, Request, Version};
+#[cfg(unix)]
+pub(crate) use request::{Head, Slots};
 pub use response::{
     BodyEncoder, CONTINUE, ChunkHead, EncodeError, Exchange, HeadEncoder, ResponseHead, Shortfall,
 };
 pub use target::{Authority, Target, TargetError};
+#[cfg(unix)]
+pub(crate) use variables::collect;
 
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,10 @@ use std::str::FromStr;
 use percent_encoding::percent_decode;
 
 use super::forwarded::{Client, TrustedProxies};
-use crate::environ::Vars;
+use crate::environ::{Collector, Vars};
 use crate::error::Error;
-use crate::proto::http::{Authority, Request, SeenLine};
-use crate::util::shown;
+use crate::proto::http::{self, Authority, Request, SeenLine};
+use crate::util::{decimal, shown};
 
 /// SERVER_SOFTWARE.
 const SOFTWARE: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
@@ -75,32 +75,46 @@ impl Site {
     /// # Ok::<(), gatewright::error::BoxError>(())
     /// ```
     pub fn environ(&self, request: &Request<'_>, ends: &Ends, vars: &mut Vars) -> Result<(), Error> {
+        self.gather(request, request.fields(), ends, vars)
+    }
+
+    /// The same with the request's fields from where they were found.
+    pub(super) fn gather<'h>(
+        &self,
+        request: &Request<'_>,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        ends: &Ends,
+        vars: &mut Vars,
+    ) -> Result<(), Error> {
         let client = self.trusted.client(request, ends)?;
-        vars.set("GATEWAY_INTERFACE", "CGI/1.1");
-        vars.set("SERVER_SOFTWARE", SOFTWARE);
-        vars.set("SERVER_NAME", self.name(request, ends));
-        let mut room = [0; 64];
-        vars.set("SERVER_PORT", shown(&mut room, port(request, ends, &client)));
+        let mut collector = Collector::new(vars);
+        let mut put = |name: &str, value: &[u8]| collector.push(name.as_bytes(), value);
+        put("GATEWAY_INTERFACE", b"CGI/1.1")?;
+        put("SERVER_SOFTWARE", SOFTWARE.as_bytes())?;
+        put("SERVER_NAME", &self.name(request, ends))?;
+        put("SERVER_PORT", decimal(&mut [0; 20], port(request, ends, &client).into()))?;
         if let Some(local) = ends.local {
-            vars.set("SERVER_ADDR", shown(&mut room, bare(local.ip())));
+            put("SERVER_ADDR", shown(&mut [0; 64], bare(local.ip())))?;
         }
-        vars.set("SERVER_PROTOCOL", request.version.as_str());
-        vars.set("REQUEST_METHOD", request.method);
-        vars.set("REQUEST_URI", request.uri);
-        vars.set("REQUEST_SCHEME", if client.https { "https" } else { "http" });
+        put("SERVER_PROTOCOL", request.version.as_str().as_bytes())?;
+        put("REQUEST_METHOD", request.method)?;
+        put("REQUEST_URI", request.uri)?;
+        put("REQUEST_SCHEME", if client.https { b"https" } else { b"http" })?;
         if client.https {
-            vars.set("HTTPS", "on");
+            put("HTTPS", b"on")?;
         }
-        vars.set("SCRIPT_NAME", "");
-        vars.set("PATH_INFO", Cow::<[u8]>::from(percent_decode(request.target.path())));
-        vars.set("QUERY_STRING", request.target.query().unwrap_or_default());
+        put("SCRIPT_NAME", b"")?;
+        put("PATH_INFO", &Cow::<[u8]>::from(percent_decode(request.target.path())))?;
+        put("QUERY_STRING", request.target.query().unwrap_or_default())?;
         if let Some(address) = client.address {
-            vars.set("REMOTE_ADDR", shown(&mut room, bare(address)));
+            put("REMOTE_ADDR", shown(&mut [0; 64], bare(address)))?;
         }
         if let Some(port) = client.port {
-            vars.set("REMOTE_PORT", shown(&mut room, port));
+            put("REMOTE_PORT", decimal(&mut [0; 20], port.into()))?;
         }
-        request.variables(vars)
+        http::collect(request, fields, &mut collector)?;
+        collector.finish();
+        Ok(())
     }
 
     /// Adds what is known of a request that was refused, or did not come whole, for the log: the request line, and the

@@ -329,17 +329,22 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 }
 
 /// Whether there is any control character: 0x00–0x1F, 0x7F. Eight are looked at at once.
-fn has_control(bytes: &[u8]) -> bool {
+pub(crate) fn has_control(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let controls = |word: u64| {
         let del = word ^ (ONES * 0x7f);
         word.wrapping_sub(ONES * 0x20) & !word | del.wrapping_sub(ONES) & !del
     };
-    let (words, rest) = bytes.as_chunks();
-    let found = words.iter().fold(0, |found, word| found | controls(u64::from_ne_bytes(*word)));
-    let found = match bytes.last_chunk() {
-        Some(last) => found | controls(u64::from_ne_bytes(*last)),
-        None => rest.iter().fold(0, |found, byte| found | controls(ONES * u64::from(*byte))),
+    let found = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(last), _, _) => {
+            let words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+            words.fold(controls(u64::from_ne_bytes(*last)), |found, word| found | controls(word))
+        }
+        (None, Some(first), Some(last)) => {
+            let (first, last) = (u32::from_ne_bytes(*first), u32::from_ne_bytes(*last));
+            controls(u64::from(first) << 32 | u64::from(last))
+        }
+        _ => bytes.iter().fold(0, |found, byte| found | controls(ONES * u64::from(*byte))),
     };
     found & (ONES * 0x80) != 0
 }

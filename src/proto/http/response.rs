@@ -111,9 +111,9 @@ impl ResponseHead<'_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status);
         out.extend_from_slice(b"\r\n");
-        let names_fields = self.connection().next().is_some();
+        let has_connection = self.headers.contains("Connection");
         for (name, value) in self.headers.iter() {
-            let named = names_fields && self.connection().any(|option| option.eq_ignore_ascii_case(name));
+            let named = has_connection && self.connection().any(|option| option.eq_ignore_ascii_case(name));
             if passes(name) && !named {
                 line(out, name, value);
             }
@@ -124,7 +124,8 @@ impl ResponseHead<'_> {
         if let Some(server) = self.server.filter(|_| !self.headers.contains("Server")) {
             line(out, b"Server", server.as_bytes());
         }
-        Ok(HeadEncoder { code, length: self.content_length(), close: self.says_close() })
+        let close = has_connection && self.connection().any(|option| option.eq_ignore_ascii_case(b"close"));
+        Ok(HeadEncoder { code, length: self.content_length(), close })
     }
 
     /// The status code, when all can be sent.
@@ -149,10 +150,6 @@ impl ResponseHead<'_> {
             self.headers.get_all("Content-Length").map(|value| content_length(value).ok().flatten());
         let first = lengths.next()??;
         lengths.all(|length| length == Some(first)).then_some(first)
-    }
-
-    fn says_close(&self) -> bool {
-        self.connection().any(|option| option.eq_ignore_ascii_case(b"close"))
     }
 
     fn connection(&self) -> impl Iterator<Item = &[u8]> {

@@ -82,6 +82,8 @@ struct Request {
     error: Option<Error>,
     /// What of the body came before the application was called.
     gathered: Vec<u8>,
+    /// What came behind that, of the body or of what follows.
+    behind: Vec<u8>,
 }
 
 impl Request {
@@ -260,8 +262,7 @@ impl Connection {
             state.stage = Stage::Body(request);
             return None;
         }
-        state.pending.clear();
-        state.pending.extend_from_slice(bytes);
+        request.behind.extend_from_slice(bytes);
         state.stage = Stage::Running;
         self.link.set_deadline(Wait::Parked, None);
         self.link.set_idle_since(0);
@@ -327,7 +328,8 @@ impl Connection {
             Err(error) => return self.refused(error, head, vars),
         };
         let exchange = Exchange::from(parsed);
-        let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
+        let mut request =
+            Request { vars, exchange, decoder, error: None, gathered: Vec::new(), behind: Vec::new() };
         match settings.site.gather(parsed, fields, self.ends(), &mut request.vars) {
             Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
             Err(error) => {
@@ -344,7 +346,14 @@ impl Connection {
         Site::refused(head, self.ends(), &mut vars);
         let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
         let decoder = BodyDecoder::empty();
-        Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
+        Request {
+            vars,
+            exchange,
+            decoder,
+            error: Some(error.into()),
+            gathered: Vec::new(),
+            behind: Vec::new(),
+        }
     }
 
     fn ends(&self) -> &Ends {
@@ -534,24 +543,23 @@ impl Connection {
 
     /// Runs the application; says whether there may be more to read at once.
     fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> bool {
-        let Request { vars, exchange, decoder, error, gathered } = request;
+        let Request { vars, exchange, decoder, error, gathered, behind } = request;
         if !decoder.is_whole() && self.link.enter_set(self).is_err() {
             self.leave(lock(&self.state));
             return false;
         }
-        let raw = std::mem::take(&mut lock(&self.state).pending);
         let progress = Progress::default();
         progress.left.set(decoder.left());
-        progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && raw.is_empty());
+        progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && behind.is_empty());
         progress.broken.set(error.is_some() && !exchange.keep_alive);
         let (wire, buffer) = (worker.spares.take_bytes(), std::mem::take(&mut worker.buffer));
         let outgoing = Outgoing::new(self, &progress, exchange, wire, buffer);
         let outgoing = RefCell::new(outgoing);
         // A whole body has nothing behind it that would be its own.
-        let (own, next) = if decoder.is_whole() { (Vec::new(), raw) } else { (raw, Vec::new()) };
+        let (own, next) = if decoder.is_whole() { (Vec::new(), behind) } else { (behind, Vec::new()) };
         let block = std::mem::take(&mut worker.block);
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
-        let mut scratch = std::mem::take(&mut worker.scratch);
+        let scratch = &mut worker.scratch;
         worker.spares.give_vars(scratch.fill(vars));
         let refused = error.is_some();
         let handler = Handler {
@@ -565,9 +573,7 @@ impl Connection {
             Some(error) => handler.run(&refusal(error)),
             None => handler.run(&self.link.core.app),
         };
-        let Handler { body, scratch, .. } = handler;
-        worker.scratch = scratch.into_inner();
-        let body = body.into_inner();
+        let body = handler.body.into_inner();
         let full = body.was_full();
         let (decoder, left, gathered, block) = body.into_parts();
         worker.spares.give_bytes(gathered);

@@ -411,20 +411,6 @@ pub(crate) fn shown(room: &mut [u8], value: impl std::fmt::Display) -> &[u8] {
     room.get(..room.len() - left).unwrap_or_default()
 }
 
-/// A number in decimal digits, without taking memory, and sooner than by formatting.
-pub(crate) fn decimal(room: &mut [u8; 20], number: u64) -> &[u8] {
-    let (mut left, mut start) = (number, room.len());
-    for place in room.iter_mut().rev() {
-        *place = b'0' + (left % 10) as u8;
-        left /= 10;
-        start -= 1;
-        if left == 0 {
-            break;
-        }
-    }
-    room.get(start..).unwrap_or_default()
-}
-
 /// The latin-1 characters that Python takes for white space.
 pub(crate) fn is_blank_to_python(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0)
@@ -460,17 +446,4 @@ pub(crate) fn push_python_repr(text: &mut String, native: &[u8]) {
         }
     }
     text.push(quote);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_shown_as_formatting_shows_them() {
-        let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
-        for number in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u64::MAX]) {
-            assert_eq!(decimal(&mut [0; 20], number), number.to_string().as_bytes());
-        }
-    }
 }

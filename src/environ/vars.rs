@@ -9,7 +9,8 @@ use hashbrown::HashTable;
 
 use super::known::Known;
 use super::layout::{Layout, Seen};
-use super::spelling::Spelling;
+use super::spelling::{Name, Spelling, has_nul};
+use crate::proto::NamedPair;
 
 /// Up to this many variables a scan over their tags is faster than an index.
 pub(super) const SCAN: usize = 32;
@@ -185,27 +186,47 @@ impl Vars {
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
         let name = name.as_ref();
         let Some(position) = self.position(Spelling::of(name).tag, name) else { return false };
-        self.spans.remove(position);
-        self.reindex();
+        self.remove_at(position);
         true
+    }
+
+    fn remove_at(&mut self, position: usize) {
+        let indexed = self.spans.len() > SCAN;
+        self.spans.remove(position);
+        if indexed {
+            return self.reindex();
+        }
+        if let Some(finder) = &mut self.finder {
+            let removed = position as u32 + 1;
+            for place in &mut finder.known {
+                *place = if *place == removed { 0 } else { *place - u32::from(*place > removed) };
+            }
+        }
     }
 
     /// Keeps only the variables for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        self.retain_spans(|slab, span| keep(span.name.of(slab), span.value.of(slab)));
-    }
-
-    /// Removes those without a value for which `which` says so.
-    pub(crate) fn remove_empty(&mut self, mut which: impl FnMut(&[u8]) -> bool) {
-        self.retain_spans(|slab, span| span.value.len != 0 || !which(span.name.of(slab)));
-    }
-
-    fn retain_spans(&mut self, mut keep: impl FnMut(&[u8], &Span) -> bool) {
         let before = self.spans.len();
-        self.spans.retain(|span| keep(&self.slab, span));
+        let slab = &self.slab;
+        self.spans.retain(|span| keep(span.name.of(slab), span.value.of(slab)));
         if self.spans.len() != before {
             self.reindex();
         }
+    }
+
+    /// Removes `name` if it is set to nothing.
+    pub(super) fn remove_empty(&mut self, name: &Name) {
+        if let Some(position) = self.position(name.tag, name.text())
+            && self.spans.get(position).is_some_and(|span| span.value.len == 0)
+        {
+            self.remove_at(position);
+        }
+    }
+
+    /// `false` for a name that is surely not set.
+    #[inline]
+    pub(super) fn may_have(&self, name: &Name) -> bool {
+        self.finder.as_ref().is_some_and(|finder| finder.seen.may_have(name.tag))
     }
 
     /// Names and values in order.
@@ -308,19 +329,37 @@ impl Vars {
         self.add(spelling, &at, &to);
     }
 
-    /// [`add`](Self::add) at a fraction of its cost, where this name is the one expected here; says whether it is.
+    /// Adds what begins at `at` of the slab, which moves on, as long as the names are those of the time before. That they
+    /// are distinct and fit to be names is known of those. `named` finds a pair of the name that is expected.
     #[inline(always)]
-    pub(super) fn add_by_layout(&mut self, name: &Range<usize>, value: &Range<usize>) -> bool {
-        let Some(finder) = self.finder.as_mut().filter(|finder| finder.follows) else { return false };
-        let (Some(name), Some(value)) = (Piece::new(name), Piece::new(value)) else { return false };
-        let place = self.spans.len();
-        let Some((tag, known)) = finder.layout.expects(place, name.of(&self.slab)) else { return false };
-        if place == 0 {
-            finder.seen = finder.layout.seen();
+    pub(super) fn follow(
+        &mut self,
+        at: &mut usize,
+        most: usize,
+        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
+    ) {
+        let Some(finder) = self.finder.as_mut().filter(|_| self.spans.is_empty()) else { return };
+        if u32::try_from(self.slab.len()).is_err() {
+            return;
         }
-        finder.note(known, place);
-        self.spans.push(Span { name, value, tag, known });
-        true
+        let Finder { known: positions, seen, layout, .. } = &mut **finder;
+        let (slab, spans) = (&self.slab[..], &mut self.spans);
+        *seen = layout.seen();
+        for (name, tag, known) in layout.names().take(most) {
+            let Some(found) = named(slab, *at, name) else { return };
+            let start = found.value_at;
+            if slab.get(start..start + found.value_len).is_none_or(has_nul) {
+                return;
+            }
+            // All of it is less than the slab's length.
+            let piece = |start: usize, len: usize| Piece { start: start as u32, len: len as u32 };
+            let (name, value) = (piece(found.name_at, name.len()), piece(start, found.value_len));
+            spans.push(Span { name, value, tag, known });
+            if let Some(known) = known {
+                positions[known as usize] = spans.len() as u32;
+            }
+            *at = found.end;
+        }
     }
 
     /// The variables are complete: the next ones will mostly have the same names.

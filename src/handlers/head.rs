@@ -191,10 +191,10 @@ impl Head {
 
     /// Sets Content-Length where there is none.
     pub(super) fn set_length(&mut self, length: u64) {
-        let mut room = [0; 20];
-        let digits = crate::util::decimal(&mut room, length);
-        // Digits are no control characters.
-        let _ = self.headers.set_default("Content-Length", digits);
+        if !self.headers.contains("Content-Length") {
+            // Digits are no control characters.
+            let _ = self.headers.append("Content-Length", itoa::Buffer::new().format(length));
+        }
     }
 
     /// Lends an empty buffer to put bytes together for the wire.

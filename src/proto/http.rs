@@ -58,6 +58,8 @@
 //! # Ok::<(), gatewright::proto::http::DecodeError>(())
 //! ```
 
+#[cfg(unix)]
+mod block;
 mod body;
 mod chunked;
 mod error;
@@ -69,6 +71,8 @@ mod response;
 mod target;
 mod variables;
 
+#[cfg(unix)]
+pub(crate) use block::{pair_at, pair_named, push_pair};
 pub use body::BodyDecoder;
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder, Limits};
@@ -82,7 +86,7 @@ pub use response::{
 };
 pub use target::{Authority, Target, TargetError};
 #[cfg(unix)]
-pub(crate) use variables::collect;
+pub(crate) use variables::variables;
 
 #[cfg(test)]
 mod tests;

@@ -187,7 +187,7 @@ impl HeadEncoder {
         let keep_alive = exchange.keep_alive && frame != Frame::UntilClose && !self.close;
         match length {
             Some(length) if self.code != 204 => {
-                line(out, b"Content-Length", crate::util::decimal(&mut [0; 20], length));
+                line(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
             }
             _ if frame == Frame::Chunks => line(out, b"Transfer-Encoding", b"chunked"),
             _ => {}

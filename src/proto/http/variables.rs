@@ -15,7 +15,7 @@ impl Request<'_> {
     /// None for a request that was [parsed](Request::parse), and vars without CONTENT_LENGTH.
     pub fn variables(&self, vars: &mut Vars) -> Result<(), Error> {
         let mut collector = Collector::new(vars);
-        collect(self, self.fields(), &mut collector)?;
+        variables(self, self.fields(), |name, value| collector.push(name, value))?;
         collector.finish();
         Ok(())
     }
@@ -41,16 +41,16 @@ static SPELLING: [u8; 256] = {
 /// Longer names are put together in memory that is taken for them.
 const SHORT: usize = 64;
 
-/// Gathers the variables of `fields`, which are the request's, wherever they were found.
-pub(crate) fn collect<'h>(
+/// Gives the variables of `fields`, which are the request's, wherever they were found.
+pub(crate) fn variables<'h, E>(
     request: &Request<'_>,
     fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
-    collector: &mut Collector<'_>,
-) -> Result<(), Error> {
+    mut put: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut short, mut long) = ([0; SHORT], Vec::new());
     let authority = request.target.authority();
     if let Some(authority) = authority {
-        collector.push(b"HTTP_HOST", authority.whole)?;
+        put(b"HTTP_HOST", authority.whole)?;
     }
     for (field, value) in fields {
         let length = PREFIX.len() + field.len();
@@ -69,10 +69,10 @@ pub(crate) fn collect<'h>(
                 field,
                 "an HTTP field's name has letters, digits and '-' alone, or another could be taken for it",
             ),
-            b"CONTENT_TYPE" | b"CONTENT_LENGTH" => collector.push(name, value)?,
+            b"CONTENT_TYPE" | b"CONTENT_LENGTH" => put(name, value)?,
             _ if is_of_the_connection(name) || (authority.is_some() && name == b"HOST") => {}
             _ if request.names_fields && !is_essential(field) && request.connection_names(field) => {}
-            _ => collector.push(variable, value)?,
+            _ => put(variable, value)?,
         }
     }
     Ok(())

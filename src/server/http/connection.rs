@@ -296,7 +296,7 @@ impl Connection {
                 return None;
             }
             Ok(true) => match http::Request::parse(head, &limits(self.settings())) {
-                Ok(parsed) => self.open(&parsed, parsed.fields(), head, spares.take_vars()),
+                Ok(parsed) => self.open(&parsed, parsed.fields(), head, spares),
                 Err(error) => self.refused(error, head, spares.take_vars()),
             },
             Err(error) => self.refused(error, head, spares.take_vars()),
@@ -311,7 +311,7 @@ impl Connection {
         let found = http::Head::first(bytes, &limits(self.settings()), &mut slots)?;
         let (head, rest) = bytes.split_at_checked(found.length)?;
         *bytes = rest;
-        Some(self.open(&found.request, found.fields(), head, spares.take_vars()))
+        Some(self.open(&found.request, found.fields(), head, spares))
     }
 
     /// A request whose head is whole.
@@ -320,24 +320,23 @@ impl Connection {
         parsed: &http::Request<'_>,
         fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
         head: &[u8],
-        vars: Vars,
+        spares: &mut Spares,
     ) -> Request {
         let settings = self.settings();
+        let mut vars = spares.take_vars();
         let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
             Ok(decoder) => decoder,
             Err(error) => return self.refused(error, head, vars),
         };
-        let exchange = Exchange::from(parsed);
-        let mut request =
-            Request { vars, exchange, decoder, error: None, gathered: Vec::new(), behind: Vec::new() };
-        match settings.site.gather(parsed, fields, self.ends(), &mut request.vars) {
-            Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
-            Err(error) => {
-                Site::refused(head, self.ends(), &mut request.vars);
-                request.error = Some(error);
-            }
+        let mut block = spares.take_bytes();
+        let gathered = settings.site.gather(parsed, fields, self.ends(), &mut vars, &mut block);
+        spares.give_bytes(block);
+        if gathered.is_err() {
+            Site::refused(head, self.ends(), &mut vars);
         }
-        request
+        let error = gathered.and_then(|()| settings.front.apply(&mut vars)).err();
+        let (exchange, gathered, behind) = (Exchange::from(parsed), Vec::new(), Vec::new());
+        Request { vars, exchange, decoder, error, gathered, behind }
     }
 
     /// A request that is answered with an error, behind which nobody knows where the next one begins.

@@ -11,7 +11,7 @@ use super::forwarded::{Client, TrustedProxies};
 use crate::environ::{Collector, Vars};
 use crate::error::Error;
 use crate::proto::http::{self, Authority, Request, SeenLine};
-use crate::util::{decimal, shown};
+use crate::util::shown;
 
 /// SERVER_SOFTWARE.
 const SOFTWARE: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
@@ -75,46 +75,71 @@ impl Site {
     /// # Ok::<(), gatewright::error::BoxError>(())
     /// ```
     pub fn environ(&self, request: &Request<'_>, ends: &Ends, vars: &mut Vars) -> Result<(), Error> {
-        self.gather(request, request.fields(), ends, vars)
+        let mut gathered = Vars::new();
+        self.gather(request, request.fields(), ends, &mut gathered, &mut Vec::new())?;
+        vars.update(&gathered);
+        Ok(())
     }
 
-    /// The same with the request's fields from where they were found.
+    /// The same with the request's fields from where they were found, and variables that begin anew: `block` becomes their
+    /// memory, and in exchange what they had.
     pub(super) fn gather<'h>(
         &self,
         request: &Request<'_>,
         fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
         ends: &Ends,
         vars: &mut Vars,
+        block: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let client = self.trusted.client(request, ends)?;
-        let mut collector = Collector::new(vars);
-        let mut put = |name: &str, value: &[u8]| collector.push(name.as_bytes(), value);
-        put("GATEWAY_INTERFACE", b"CGI/1.1")?;
-        put("SERVER_SOFTWARE", SOFTWARE.as_bytes())?;
-        put("SERVER_NAME", &self.name(request, ends))?;
-        put("SERVER_PORT", decimal(&mut [0; 20], port(request, ends, &client).into()))?;
-        if let Some(local) = ends.local {
-            put("SERVER_ADDR", shown(&mut [0; 64], bare(local.ip())))?;
+        block.clear();
+        self.put_variables(request, fields, ends, block)?;
+        let mut collector = Collector::over(vars, block);
+        let mut at = 0;
+        collector.follow(&mut at, usize::MAX, http::pair_named);
+        while let Some((name, value)) = http::pair_at(collector.block(), &mut at) {
+            collector.push_from_block(&name, &value)?;
         }
-        put("SERVER_PROTOCOL", request.version.as_str().as_bytes())?;
-        put("REQUEST_METHOD", request.method)?;
-        put("REQUEST_URI", request.uri)?;
-        put("REQUEST_SCHEME", if client.https { b"https" } else { b"http" })?;
-        if client.https {
-            put("HTTPS", b"on")?;
-        }
-        put("SCRIPT_NAME", b"")?;
-        put("PATH_INFO", &Cow::<[u8]>::from(percent_decode(request.target.path())))?;
-        put("QUERY_STRING", request.target.query().unwrap_or_default())?;
-        if let Some(address) = client.address {
-            put("REMOTE_ADDR", shown(&mut [0; 64], bare(address)))?;
-        }
-        if let Some(port) = client.port {
-            put("REMOTE_PORT", decimal(&mut [0; 20], port.into()))?;
-        }
-        http::collect(request, fields, &mut collector)?;
         collector.finish();
         Ok(())
+    }
+
+    fn put_variables<'h>(
+        &self,
+        request: &Request<'_>,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        ends: &Ends,
+        block: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let client = self.trusted.client(request, ends)?;
+        let mut put = |name: &str, value: &[u8]| http::push_pair(block, name.as_bytes(), value);
+        put("GATEWAY_INTERFACE", b"CGI/1.1");
+        put("SERVER_SOFTWARE", SOFTWARE.as_bytes());
+        put("SERVER_NAME", &self.name(request, ends));
+        put("SERVER_PORT", itoa::Buffer::new().format(port(request, ends, &client)).as_bytes());
+        if let Some(local) = ends.local {
+            put("SERVER_ADDR", shown(&mut [0; 64], bare(local.ip())));
+        }
+        put("SERVER_PROTOCOL", request.version.as_str().as_bytes());
+        put("REQUEST_METHOD", request.method);
+        put("REQUEST_URI", request.uri);
+        put("REQUEST_SCHEME", if client.https { b"https" } else { b"http" });
+        if client.https {
+            put("HTTPS", b"on");
+        }
+        put("SCRIPT_NAME", b"");
+        put("PATH_INFO", &Cow::<[u8]>::from(percent_decode(request.target.path())));
+        put("QUERY_STRING", request.target.query().unwrap_or_default());
+        if let Some(address) = client.address {
+            put("REMOTE_ADDR", shown(&mut [0; 64], bare(address)));
+        }
+        if let Some(port) = client.port {
+            put("REMOTE_PORT", itoa::Buffer::new().format(port).as_bytes());
+        }
+        let put = |name: &[u8], value: &[u8]| {
+            http::push_pair(block, name, value);
+            Ok(())
+        };
+        http::variables(request, fields, put)
     }
 
     /// Adds what is known of a request that was refused, or did not come whole, for the log: the request line, and the

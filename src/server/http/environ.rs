@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -117,7 +118,7 @@ impl Site {
         put("SERVER_NAME", &self.name(request, ends));
         put("SERVER_PORT", itoa::Buffer::new().format(port(request, ends, &client)).as_bytes());
         if let Some(local) = ends.local {
-            put("SERVER_ADDR", shown(&mut [0; 64], bare(local.ip())));
+            put("SERVER_ADDR", address_text(&mut [0; 64], local.ip()));
         }
         put("SERVER_PROTOCOL", request.version.as_str().as_bytes());
         put("REQUEST_METHOD", request.method);
@@ -130,7 +131,7 @@ impl Site {
         put("PATH_INFO", &Cow::<[u8]>::from(percent_decode(request.target.path())));
         put("QUERY_STRING", request.target.query().unwrap_or_default());
         if let Some(address) = client.address {
-            put("REMOTE_ADDR", shown(&mut [0; 64], bare(address)));
+            put("REMOTE_ADDR", address_text(&mut [0; 64], address));
         }
         if let Some(port) = client.port {
             put("REMOTE_PORT", itoa::Buffer::new().format(port).as_bytes());
@@ -153,7 +154,7 @@ impl Site {
             }
         }
         if let Some(peer) = ends.peer {
-            vars.set("REMOTE_ADDR", shown(&mut [0; 64], bare(peer.ip())));
+            vars.set("REMOTE_ADDR", address_text(&mut [0; 64], peer.ip()));
         }
     }
 
@@ -189,8 +190,16 @@ fn port(request: &Request<'_>, ends: &Ends, client: &Client) -> u16 {
 }
 
 /// An address without brackets and zone; one of IPv4 mapped into IPv6 as what it is.
-fn bare(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+fn address_text(room: &mut [u8; 64], address: IpAddr) -> &[u8] {
+    let IpAddr::V4(address) = address.to_canonical() else { return shown(room, address) };
+    let mut rest = &mut room[..];
+    // Fifteen bytes find room.
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        let _ = rest.write_all(if at > 0 { b"." } else { b"" });
+        let _ = rest.write_all(itoa::Buffer::new().format(octet).as_bytes());
+    }
+    let left = rest.len();
+    room.get(..room.len() - left).unwrap_or_default()
 }
 
 /// A server's own name: a host without a port.

@@ -23,20 +23,22 @@ impl Request<'_> {
 
 const PREFIX: &[u8; 5] = b"HTTP_";
 
-/// What a byte of a field's name becomes; 0 for one that it may not have.
+/// What a byte of a field's name becomes, or that it may not be there.
 static SPELLING: [u8; 256] = {
-    let mut table = [0; 256];
+    let mut table = [UNFIT; 256];
     let mut byte = 0u8;
     while byte < 128 {
         table[byte as usize] = match byte {
             b'-' => b'_',
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => byte.to_ascii_uppercase(),
-            _ => 0,
+            _ => UNFIT,
         };
         byte += 1;
     }
     table
 };
+
+const UNFIT: u8 = 0x80;
 
 /// Longer names are put together in memory that is taken for them.
 const SHORT: usize = 64;
@@ -82,12 +84,12 @@ pub(crate) fn variables<'h, E>(
 fn spell(field: &[u8], variable: &mut [u8]) -> bool {
     let Some((prefix, name)) = variable.split_first_chunk_mut() else { return false };
     *prefix = *PREFIX;
-    let mut fit = true;
+    let mut seen = 0;
     for (place, byte) in name.iter_mut().zip(field) {
         *place = SPELLING[usize::from(*byte)];
-        fit &= *place != 0;
+        seen |= *place;
     }
-    fit
+    seen & UNFIT == 0
 }
 
 /// Fields about the connection, and those that a client would pass for a proxy's.

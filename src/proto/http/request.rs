@@ -144,6 +144,7 @@ pub(crate) struct Head<'s, 'h> {
     pub(crate) request: Request<'h>,
     /// How much of the input it is.
     pub(crate) length: usize,
+    #[cfg_attr(not(unix), allow(dead_code))]
     fields: &'s [httparse::Header<'h>],
 }
 
@@ -151,6 +152,7 @@ impl<'s, 'h> Head<'s, 'h> {
     /// The head that `input` begins with, if that is whole and has nothing to be refused. All else is for
     /// [`HeadDecoder`](super::HeadDecoder) and [`Request::parse`], which say what is wrong; what is found here they find,
     /// too, looking at each byte several times.
+    #[cfg(unix)]
     pub(crate) fn first(input: &'h [u8], limits: &Limits, slots: &'s mut Slots<'h>) -> Option<Self> {
         let slots = slots.0.get_mut(..limits.fields.min(FEW))?;
         // The empty line before a request is the decoder's to count.
@@ -162,6 +164,7 @@ impl<'s, 'h> Head<'s, 'h> {
     }
 
     /// The request's fields, as [`Request::fields`] gives them.
+    #[cfg(unix)]
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'h [u8], &'h [u8])> {
         self.fields.iter().map(|field| (field.name.as_bytes(), field.value))
     }

@@ -14,11 +14,12 @@ use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use self::body::Body;
 use self::feed::{Feed, Key};
 pub(in crate::server) use self::intake::Request;
-use self::intake::{Fate, Intake, Place};
+use self::intake::{Fate, Intake, Mine, Place, Which};
 use self::outgoing::Outgoing;
 use super::core::{Job, Session, Worker, lock};
 use super::link::{Link, Received, Wait};
@@ -34,6 +35,13 @@ use crate::notice::Notice;
 
 /// Records that wait for room to write, beside those of an answer. A peer that asks and never reads gets no further.
 const MOST_ASIDE: usize = 256 * 1024;
+
+/// The size of one read.
+const BLOCK: usize = 64 * 1024;
+
+/// How long an application that reads its body may turn away from the connection before others read on for it, and see
+/// what else the web server has to say.
+const TURNED_AWAY: Duration = Duration::from_millis(20);
 
 /// Blocks that are read in one turn. Whoever sends for ever has no worker for itself.
 const BLOCKS: usize = 16;
@@ -98,6 +106,7 @@ impl Connection {
 
     /// Serves a request that a worker has found and could not serve itself.
     pub(super) fn run(self: Arc<Self>, request: Request, worker: &mut Worker<'_>) {
+        worker.ranges.clear();
         self.drive(Some(request), worker, Event::default());
     }
 
@@ -127,6 +136,7 @@ impl Connection {
             self.send_rest();
         }
         let mut ready = std::mem::take(&mut worker.ready);
+        worker.ranges.clear();
         let asked = self.read_into(&mut ready, worker, event);
         if asked {
             self.send_aside();
@@ -161,13 +171,17 @@ impl Connection {
             self.end_waiting(intake);
             return false;
         }
-        if intake.poller {
-            // The application's thread hears of the same, and reads; but perhaps not all of it.
-            intake.more = true;
+        if self.link.has_expired(Wait::Look) {
+            self.link.forgive(Wait::Look);
+            intake.take_reading();
+        }
+        intake.note_end(event.ended);
+        if intake.is_read() {
+            intake.pass_by();
             return false;
         }
         let to_the_end = event.ended || intake.more;
-        let mut blocks = 0..BLOCKS;
+        let (mut blocks, mut left) = (0..BLOCKS, false);
         while !intake.deaf {
             // While nobody reads the answers there are, nothing new begins.
             let unread = self.has_rest.load(Ordering::Acquire) && intake.feeds.is_empty();
@@ -183,16 +197,28 @@ impl Connection {
             match self.link.receive(&mut worker.block) {
                 Ok(Received::Some(count)) => {
                     let bytes = worker.block.get(..count).unwrap_or_default();
+                    // What comes of a body with its head stays where it is: the application follows here.
+                    let first = worker.may_run && ready.is_empty();
+                    let mine = Mine { key: None, which: Which::Stdin, ranges: &mut worker.ranges };
                     let place = &mut Place {
                         settings: self.settings(),
                         spares: &mut worker.spares,
                         ready: &mut *ready,
-                        mine: None,
+                        mine: first.then_some(mine),
                     };
                     if let Err(error) = intake.take_in(bytes, place) {
                         refuse(&mut intake, &error);
                     }
-                    if count < worker.block.len() && !to_the_end {
+                    let drained = count < worker.block.len() && !to_the_end;
+                    if let Some(request) = ready.first() {
+                        left = intake.leave_reading(request.key);
+                        if left || !worker.ranges.is_empty() {
+                            intake.more = !drained;
+                            intake.later = !drained && !left && !intake.deaf;
+                            break;
+                        }
+                    }
+                    if drained {
                         break;
                     }
                 }
@@ -218,6 +244,9 @@ impl Connection {
         let alone =
             matches!(&ready[..], [request] if worker.may_run && request.body_whole && !request.keep_conn);
         let park = !alone || self.link.is_in_set();
+        if left {
+            self.look_later();
+        }
         self.settle(intake, park) && asked
     }
 
@@ -230,20 +259,62 @@ impl Connection {
         let deadline = intake.deadline(&self.link);
         self.link.set_deadline(Wait::Parked, deadline);
         self.link.set_idle(intake.is_idle() && !self.has_rest.load(Ordering::Acquire));
-        let later = std::mem::take(&mut intake.later);
-        if later {
-            if self.link.park_again(self).is_err() {
-                self.close(intake, Fate::Closed);
-                return false;
+        if !std::mem::take(&mut intake.later) {
+            if intake.deaf || intake.more && self.link.is_in_set() {
+                if !intake.deaf && !intake.is_left() {
+                    // Whoever does not read on hears at least that the peer has gone.
+                    intake.unarmed = true;
+                    let _ = self.link.quieten();
+                }
+                self.link.park_deaf();
+                return true;
             }
-        } else if intake.deaf || intake.more && self.link.is_in_set() {
-            self.link.park_deaf();
-        } else if park && self.link.park(self).is_err() {
+            if !park {
+                return true;
+            }
+        }
+        if self.park(&mut intake).is_err() {
             // Nobody would ever hear of it again.
             self.close(intake, Fate::Closed);
             return false;
         }
         true
+    }
+
+    /// Whoever is free hears of what comes, and of what is there already where it might be missed.
+    fn park(self: &Arc<Self>, intake: &mut Intake) -> io::Result<()> {
+        intake.unarmed = false;
+        if intake.more { self.link.park_again(self) } else { self.link.park(self) }
+    }
+
+    /// The application that reads is looked after, if it does not go on reading.
+    fn look_later(&self) {
+        self.link.set_deadline(Wait::Look, self.link.core.clock.after(TURNED_AWAY));
+    }
+
+    /// An application's thread is about to wait for input, and nobody else need hear of it.
+    fn begin_waiting<'i>(&self, mut intake: MutexGuard<'i, Intake>) -> MutexGuard<'i, Intake> {
+        intake.poller = true;
+        if intake.is_left() {
+            self.link.set_deadline(Wait::Look, None);
+            intake.unarmed |= self.link.is_in_set();
+            let _ = self.link.quieten();
+        }
+        intake
+    }
+
+    /// An application's thread has read, and may go on, or leave it to whoever hears of input.
+    fn go_on_reading(self: &Arc<Self>, intake: &mut Intake, key: Key) {
+        let left = intake.is_left();
+        if left && intake.leave_reading(key) {
+            return self.look_later();
+        }
+        if left {
+            self.link.set_deadline(Wait::Look, None);
+        }
+        if self.link.is_in_set() && !intake.deaf {
+            let _ = self.park(intake);
+        }
     }
 
     /// The last that the connection waited for may have been that records left.
@@ -303,13 +374,13 @@ impl Connection {
             outgoing.put_aside();
         }
         let outgoing = RefCell::new(outgoing);
-        let block = std::mem::take(&mut worker.block);
+        let (block, ranges) = (std::mem::take(&mut worker.block), std::mem::take(&mut worker.ranges));
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
         let handler = Handler {
             connection: self,
             role,
-            body: RefCell::new(Body::stdin(self, key, gathered, block, &outgoing)),
+            body: RefCell::new(Body::stdin(self, key, gathered, (block, ranges), &outgoing)),
             data: RefCell::new(Body::data(self, key, &outgoing)),
             outgoing: &outgoing,
             scratch: RefCell::new(scratch),
@@ -321,9 +392,9 @@ impl Connection {
         let Handler { body, data, scratch, .. } = handler;
         drop(data);
         worker.scratch = scratch.into_inner();
-        let (gathered, block) = body.into_inner().into_memory();
+        let (gathered, block, ranges) = body.into_inner().into_memory();
         worker.spares.give_bytes(gathered);
-        worker.block = block;
+        (worker.block, worker.ranges) = (block, ranges);
         let outgoing = outgoing.into_inner();
         let over = outgoing.is_over();
         worker.buffer = outgoing.into_buffer();
@@ -347,7 +418,7 @@ impl Connection {
         if !intake.deaf && !intake.poller && (intake.more || self.link.core.is_draining()) {
             return After::Read;
         }
-        let park = !self.link.is_in_set();
+        let park = intake.unarmed || !self.link.is_in_set();
         self.settle(intake, park);
         After::Nothing
     }

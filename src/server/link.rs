@@ -29,9 +29,11 @@ pub(super) enum Wait {
     Input,
     /// A thread, or the connection, waits for room to write.
     Output,
+    /// Nothing is over then: a worker looks at what the thread that was to read has left in the socket.
+    Look,
 }
 
-const WAITS: [Wait; 3] = [Wait::Parked, Wait::Input, Wait::Output];
+const WAITS: [Wait; 4] = [Wait::Parked, Wait::Input, Wait::Output, Wait::Look];
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,24 @@ pub(super) enum Received {
     End,
 }
 
+/// What else, or what less, than input finds a worker.
+#[derive(Default)]
+struct Wants {
+    room: bool,
+    /// A thread reads for all: only the end of the connection is heard of.
+    quiet: bool,
+}
+
+impl Wants {
+    fn interest(&self) -> Interest {
+        match self {
+            Wants { room: true, .. } => Interest::ReadAndWrite,
+            Wants { quiet: true, .. } => Interest::End,
+            _ => Interest::Read,
+        }
+    }
+}
+
 /// One accepted connection. Dropping it closes the socket.
 pub(super) struct Link {
     pub(super) stream: Stream,
@@ -52,8 +72,8 @@ pub(super) struct Link {
     in_set: AtomicBool,
     /// Calls that cannot say themselves that they do not wait were prepared for.
     nonblocking: AtomicBool,
-    wants_room: Mutex<bool>,
-    deadlines: [AtomicU64; 3],
+    wants: Mutex<Wants>,
+    deadlines: [AtomicU64; 4],
     expired: AtomicU8,
     /// The peer is gone in both directions.
     gone: Flag,
@@ -73,8 +93,8 @@ impl Link {
             token: AtomicU64::new(0),
             in_set: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
-            wants_room: Mutex::new(false),
-            deadlines: [const { AtomicU64::new(0) }; 3],
+            wants: Mutex::default(),
+            deadlines: [const { AtomicU64::new(0) }; 4],
             expired: AtomicU8::new(0),
             gone: Flag::default(),
             half_closed: AtomicU64::new(0),
@@ -85,8 +105,33 @@ impl Link {
 
     /// Reads what is there, without waiting.
     pub(super) fn receive(&self, block: &mut [u8]) -> io::Result<Received> {
+        self.receive_by(block, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Reads what is there or comes, waiting for it as [`wait_for`](Self::wait_for) does, by one call where that can be.
+    pub(super) fn receive_or_wait<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        block: &mut [u8],
+    ) -> io::Result<Received> {
+        let most = self.core.settings.body_timeout;
+        self.settle(session)?;
         loop {
-            return match recv(self.stream.as_fd().as_raw_fd(), block, MsgFlags::MSG_DONTWAIT) {
+            self.set_deadline(Wait::Input, self.core.clock.after(most));
+            let received = self.receive_by(block, MsgFlags::empty());
+            self.set_deadline(Wait::Input, None);
+            self.check_expired(Wait::Input)?;
+            match received? {
+                // The socket is one that never waits.
+                Received::Nothing => self.wait_for(session, Wait::Input, most)?,
+                received => return Ok(received),
+            }
+        }
+    }
+
+    fn receive_by(&self, block: &mut [u8], flags: MsgFlags) -> io::Result<Received> {
+        loop {
+            return match recv(self.stream.as_fd().as_raw_fd(), block, flags) {
                 Ok(0) => Ok(Received::End),
                 Ok(count) => Ok(Received::Some(count)),
                 Err(Errno::EINTR) => continue,
@@ -240,12 +285,16 @@ impl Link {
             }
         };
         self.set_deadline(wait, None);
-        if self.has_expired(wait) {
-            let what =
-                if wait == Wait::Output { "the peer stopped reading" } else { "the peer stopped sending" };
-            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
-        }
+        self.check_expired(wait)?;
         result
+    }
+
+    fn check_expired(&self, wait: Wait) -> io::Result<()> {
+        if !self.has_expired(wait) {
+            return Ok(());
+        }
+        let what = if wait == Wait::Output { "the peer stopped reading" } else { "the peer stopped sending" };
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
     /// Gives the connection a place where the housekeeper finds it.
@@ -270,11 +319,11 @@ impl Link {
         if self.is_in_set() {
             return Ok(());
         }
-        let _changing = lock(&self.wants_room);
+        let _changing = lock(&self.wants);
         self.enter_set_once(session)
     }
 
-    /// Under the lock of `wants_room`: nobody may change an entry that is not made yet.
+    /// Under the lock of `wants`: nobody may change an entry that is not made yet.
     fn enter_set_once<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
         if self.is_in_set() {
             return Ok(());
@@ -287,28 +336,41 @@ impl Link {
 
     /// Everything there was has been read: the next change shall find a worker.
     pub(super) fn park<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
-        let wants_room = lock(&self.wants_room);
+        let mut wants = lock(&self.wants);
         if !self.is_in_set() {
             return self.enter_set_once(session);
         }
-        let interest = if *wants_room { Interest::ReadAndWrite } else { Interest::Read };
-        self.core.set.rearm(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest);
+        let token = self.token.load(Ordering::Acquire);
+        if std::mem::take(&mut wants.quiet) {
+            return self.core.set.change(self.stream.as_fd(), token, wants.interest());
+        }
+        self.core.set.rearm(self.stream.as_fd(), token, wants.interest());
         Ok(())
+    }
+
+    /// Has input find no worker until the connection is parked again: a thread reads it.
+    pub(super) fn quieten(&self) -> io::Result<()> {
+        let mut wants = lock(&self.wants);
+        if !self.is_in_set() || std::mem::replace(&mut wants.quiet, true) || wants.room {
+            return Ok(());
+        }
+        let token = self.token.load(Ordering::Acquire);
+        self.core.set.change(self.stream.as_fd(), token, wants.interest())
     }
 
     /// There may be more to read: a worker shall hear of that once more, after those who are ready already.
     pub(super) fn park_again<S: Session + 'static>(&self, session: &Arc<S>) -> io::Result<()> {
-        let wants_room = lock(&self.wants_room);
+        let mut wants = lock(&self.wants);
         if !self.is_in_set() {
             return self.enter_set_once(session);
         }
-        let interest = if *wants_room { Interest::ReadAndWrite } else { Interest::Read };
-        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest)
+        wants.quiet = false;
+        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), wants.interest())
     }
 
     /// Nothing more is read: only room to write shall find a worker, if it is waited for.
     pub(super) fn park_deaf(&self) {
-        if *lock(&self.wants_room) {
+        if lock(&self.wants).room {
             let token = self.token.load(Ordering::Acquire);
             self.core.set.rearm(self.stream.as_fd(), token, Interest::Write);
         }
@@ -321,22 +383,22 @@ impl Link {
         session: &Arc<S>,
         wanted: impl FnOnce() -> bool,
     ) -> io::Result<()> {
-        let mut wants_room = lock(&self.wants_room);
+        let mut wants = lock(&self.wants);
         let wanted = wanted();
-        if std::mem::replace(&mut *wants_room, wanted) == wanted {
+        if std::mem::replace(&mut wants.room, wanted) == wanted {
             return Ok(());
         }
         self.enter_set_once(session)?;
-        let interest = if wanted { Interest::ReadAndWrite } else { Interest::Read };
-        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), interest)
+        self.core.set.change(self.stream.as_fd(), self.token.load(Ordering::Acquire), wants.interest())
     }
 
     pub(super) fn set_deadline(&self, wait: Wait, at: Option<Millis>) {
-        let [parked, input, output] = &self.deadlines;
+        let [parked, input, output, look] = &self.deadlines;
         let slot = match wait {
             Wait::Parked => parked,
             Wait::Input => input,
             Wait::Output => output,
+            Wait::Look => look,
         };
         slot.store(at.unwrap_or(0), Ordering::SeqCst);
         if let Some(at) = at {
@@ -354,7 +416,7 @@ impl Link {
                     if slot.compare_exchange(at, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                         self.expired.fetch_or(1 << wait as u8, Ordering::SeqCst);
                         // It ends the waits of threads.
-                        if wait != Wait::Parked {
+                        if matches!(wait, Wait::Input | Wait::Output) {
                             let _ = self.stream.shutdown(Shutdown::Both);
                         }
                         over = true;

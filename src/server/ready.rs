@@ -30,6 +30,8 @@ pub(super) enum Interest {
     ReadAndWrite,
     /// The peer has ended its sending, or is not listened to any more.
     Write,
+    /// A thread reads: only the end of the connection is told.
+    End,
 }
 
 /// Sockets that wait, and threads that wait for one of them. Every change of a socket's state reaches one thread, once;

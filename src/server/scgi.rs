@@ -94,6 +94,7 @@ impl Session for Connection {
 
 impl Serve for Connection {
     fn serve(self: Arc<Self>, worker: &mut Worker<'_>) {
+        worker.ranges.clear();
         let mut stage = lock(&self.stage);
         if let Stage::Whole(request) = std::mem::replace(&mut *stage, Stage::Running) {
             drop(stage);
@@ -109,6 +110,7 @@ impl Serve for Connection {
             request.vars.remove("CONTENT_LENGTH");
             request.vars.remove("HTTP_TRANSFER_ENCODING");
             request.error = Some(error);
+            worker.ranges.clear();
             self.run(request, worker);
         }
     }
@@ -162,7 +164,15 @@ impl Connection {
                         self.shut(stage);
                         return None;
                     }
-                    if let Some(request) = self.startable(&mut stage, bytes) {
+                    let surplus = (count - bytes.len(), count);
+                    if let Some(mut request) = self.startable(&mut stage) {
+                        // What came of a large body with its head stays where it is, if the application follows here.
+                        worker.ranges.clear();
+                        if worker.may_run && request.gathered.is_empty() && !bytes.is_empty() {
+                            worker.ranges.push(surplus);
+                        } else {
+                            request.gathered.extend_from_slice(bytes);
+                        }
                         self.link.set_deadline(Wait::Parked, None);
                         self.link.look_for_end(event);
                         return Some(request);
@@ -210,17 +220,14 @@ impl Connection {
         Ok(())
     }
 
-    /// The request, if it may start; `surplus` has come behind what was waited for.
-    fn startable(&self, stage: &mut Stage, surplus: &[u8]) -> Option<Request> {
+    /// The request, if it may start.
+    fn startable(&self, stage: &mut Stage) -> Option<Request> {
         let settings = &self.link.core.settings;
         if !matches!(&*stage, Stage::Body(request) if request.gathered.len() >= request.wanted(settings)) {
             return None;
         }
         match std::mem::replace(stage, Stage::Running) {
-            Stage::Body(mut request) => {
-                request.gathered.extend_from_slice(surplus);
-                Some(request)
-            }
+            Stage::Body(request) => Some(request),
             _ => None,
         }
     }
@@ -316,16 +323,16 @@ impl Connection {
         }
     }
 
-    /// Runs the application.
+    /// Runs the application. Some of the body may stand in the worker's block.
     fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) {
-        let (exact, bodiless) = (request.is_exact(), request.length == 0);
+        let surplus = worker.ranges.pop();
+        let (exact, bodiless) = (surplus.is_none() && request.is_exact(), request.length == 0);
         let Request { vars, length: _, error, gathered, ended } = request;
-        if !exact && self.link.enter_set(self).is_err() {
-            return self.leave(lock(&self.stage));
-        }
         let refused = error.is_some();
         let block = std::mem::take(&mut worker.block);
-        let body = Body { connection: self, gathered, at: 0, block, start: 0, end: 0, ended: ended || exact };
+        let (start, end) = surplus.unwrap_or_default();
+        let ended = ended || exact;
+        let body = Body { connection: self, gathered, at: 0, block, start, end, drained: false, ended };
         let mut scratch = std::mem::take(&mut worker.scratch);
         worker.spares.give_vars(scratch.fill(vars));
         let handler = Handler {
@@ -417,33 +424,42 @@ struct Body<'c> {
     block: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last read took all there was: the next one will have to wait.
+    drained: bool,
     ended: bool,
 }
 
 impl Body<'_> {
-    fn note_end(&mut self) {
-        self.ended = true;
-        self.connection.link.note_half_close();
+    /// Reads on, waiting if need be.
+    fn receive(&mut self) -> io::Result<()> {
+        if self.drained || !self.receive_now()? {
+            let link = &self.connection.link;
+            // Nobody else need hear of what this thread waits for.
+            let _ = link.quieten();
+            self.block.resize(BLOCK, 0);
+            let received = link.receive_or_wait(self.connection, &mut self.block)?;
+            self.take(received);
+        }
+        Ok(())
     }
 
-    fn receive(&mut self) -> io::Result<()> {
-        let link = &self.connection.link;
+    /// Reads what is there; `false` when nothing is.
+    fn receive_now(&mut self) -> io::Result<bool> {
         self.block.resize(BLOCK, 0);
+        let received = self.connection.link.receive(&mut self.block)?;
+        self.take(received);
+        Ok(received != Received::Nothing)
+    }
+
+    fn take(&mut self, received: Received) {
         (self.start, self.end) = (0, 0);
-        loop {
-            match link.receive(&mut self.block)? {
-                Received::Some(count) => {
-                    self.end = count;
-                    return Ok(());
-                }
-                Received::End => {
-                    self.note_end();
-                    return Ok(());
-                }
-                Received::Nothing => {
-                    link.wait_for(self.connection, Wait::Input, link.core.settings.body_timeout)?;
-                }
+        match received {
+            Received::Some(count) => (self.end, self.drained) = (count, count < self.block.len()),
+            Received::End => {
+                self.ended = true;
+                self.connection.link.note_half_close();
             }
+            Received::Nothing => {}
         }
     }
 }
@@ -478,20 +494,16 @@ impl BufRead for Body<'_> {
 
 impl Live for Body<'_> {
     fn fill_ready(&mut self) -> io::Result<Option<&[u8]>> {
-        if self.at == self.gathered.len() && self.start == self.end && !self.ended {
-            self.block.resize(BLOCK, 0);
-            (self.start, self.end) = (0, 0);
-            match self.connection.link.receive(&mut self.block)? {
-                Received::Some(count) => self.end = count,
-                Received::End => self.note_end(),
-                Received::Nothing => return Ok(None),
-            }
+        let empty = self.at == self.gathered.len() && self.start == self.end;
+        if empty && !self.ended && !self.receive_now()? {
+            return Ok(None);
         }
         self.fill_buf().map(Some)
     }
 
     fn with_descriptor(&self, with: &mut dyn FnMut(Option<BorrowedFd<'_>>)) {
         let here = self.at < self.gathered.len() || self.start < self.end || self.ended;
+        let _ = self.connection.link.quieten();
         with((!here).then(|| self.connection.link.stream.as_fd()));
     }
 

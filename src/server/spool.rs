@@ -7,10 +7,15 @@ use std::os::unix::fs::FileExt;
 use crate::error::Error;
 use crate::spool::{Kept, Store};
 
+/// Memory comes in pieces of this size, so that it grows no larger than what waits.
+const PIECE: usize = 32 * 1024;
+
 /// First in, first out. What was read is forgotten.
 #[derive(Default)]
 pub(super) struct Spool {
-    memory: VecDeque<u8>,
+    /// Each but the last is full.
+    memory: VecDeque<Vec<u8>>,
+    in_memory: usize,
     file: Option<Overflow>,
 }
 
@@ -25,7 +30,7 @@ impl Spool {
     /// How many bytes wait.
     pub(super) fn len(&self) -> u64 {
         let in_file = self.file.as_ref().map_or(0, |overflow| overflow.written - overflow.read);
-        (self.memory.len() as u64).saturating_add(in_file)
+        (self.in_memory as u64).saturating_add(in_file)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -34,8 +39,8 @@ impl Spool {
 
     /// Adds `data`; at most `in_memory` bytes stay in memory.
     pub(super) fn write(&mut self, data: &[u8], in_memory: usize, store: &Store) -> Result<(), Error> {
-        if self.file.is_none() && self.memory.len() + data.len() <= in_memory {
-            self.memory.extend(data);
+        if self.file.is_none() && self.in_memory + data.len() <= in_memory {
+            self.remember(data);
             return Ok(());
         }
         let overflow = match &mut self.file {
@@ -47,25 +52,35 @@ impl Spool {
         Ok(())
     }
 
-    /// Moves up to `most` bytes to the end of `into`.
-    pub(super) fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<()> {
-        if !self.memory.is_empty() {
-            let count = most.min(self.memory.len());
-            let (front, back) = self.memory.as_slices();
-            let (front, back) =
-                (front.get(..count).unwrap_or(front), back.get(..count.saturating_sub(front.len())));
-            into.extend_from_slice(front);
-            into.extend_from_slice(back.unwrap_or_default());
-            self.memory.drain(..count);
+    fn remember(&mut self, mut data: &[u8]) {
+        self.in_memory += data.len();
+        while !data.is_empty() {
+            let last = match self.memory.pop_back() {
+                Some(last) if last.len() < PIECE => self.memory.push_back_mut(last),
+                full => {
+                    self.memory.extend(full);
+                    self.memory.push_back_mut(Vec::with_capacity(PIECE))
+                }
+            };
+            let (now, later) = data.split_at_checked(PIECE - last.len()).unwrap_or((data, &[]));
+            last.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// Puts what waits first in the place of what was in `into`, at least a byte of it if any waits, at most a piece.
+    pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
+        into.clear();
+        if let Some(piece) = self.memory.pop_front() {
+            self.in_memory -= piece.len();
+            *into = piece;
             return Ok(());
         }
         let Some(overflow) = &mut self.file else { return Ok(()) };
         let left = usize::try_from(overflow.written - overflow.read).unwrap_or(usize::MAX);
-        let start = into.len();
-        into.resize(start + most.min(left), 0);
-        let place = into.get_mut(start..).unwrap_or_default();
-        overflow.file.file().read_exact_at(place, overflow.read)?;
-        overflow.read += place.len() as u64;
+        into.resize(left.min(2 * PIECE), 0);
+        overflow.file.file().read_exact_at(into, overflow.read).inspect_err(|_| into.clear())?;
+        overflow.read += into.len() as u64;
         if overflow.read == overflow.written {
             self.file = None;
         }
@@ -81,19 +96,24 @@ mod tests {
     fn what_goes_in_comes_out_in_order_over_memory_and_file() {
         let (mut spool, store) = (Spool::default(), Store::default());
         let data: Vec<u8> = (0..60_000u32).flat_map(u32::to_le_bytes).collect();
-        let (mut out, mut sent) = (Vec::new(), 0);
+        let (mut out, mut block, mut sent, mut filed) = (Vec::new(), Vec::new(), 0, false);
         for (step, piece) in data.chunks(7_001).enumerate() {
-            spool.write(piece, 20_000, &store).unwrap();
+            spool.write(piece, 80_000, &store).unwrap();
             sent += piece.len();
-            if step % 3 == 0 {
-                spool.read(&mut out, 9_000).unwrap();
+            if step % 8 == 0 {
+                spool.read(&mut block).unwrap();
+                out.extend_from_slice(&block);
             }
             assert_eq!(spool.len(), (sent - out.len()) as u64);
-            assert!(spool.memory.len() <= 20_000);
+            let taken: usize = spool.memory.iter().map(Vec::capacity).sum();
+            assert!(taken <= 80_000 + PIECE, "{taken}");
+            filed |= spool.file.is_some();
         }
         while !spool.is_empty() {
-            spool.read(&mut out, 100_000).unwrap();
+            spool.read(&mut block).unwrap();
+            out.extend_from_slice(&block);
         }
+        assert!(filed);
         assert!(out == data && spool.file.is_none());
         assert_eq!(store.used(), 0);
     }

@@ -104,6 +104,40 @@ fn a_slow_request_holds_up_no_fast_one_of_its_connection() {
     assert!(slow.id == 1 && slow.text().ends_with("/slow"), "{slow:?}");
 }
 
+/// The reading is left to an application that has a body to read. It holds up nobody when it does something else first, or
+/// in between: here it waits for the request that comes behind its body.
+#[test]
+fn what_stands_behind_a_body_that_is_not_read_yet_is_found_all_the_same() {
+    for read_first in [0, 10, 100_000] {
+        let (tell, told) = mpsc::channel();
+        let (tell, told) = (Mutex::new(tell), Mutex::new(told));
+        let application = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+            let mut body = vec![0; read_first];
+            if environ.path_info() == b"/behind" {
+                tell.lock().unwrap().send(()).unwrap();
+            } else {
+                environ.input.read_exact(&mut body)?;
+                told.lock().unwrap().recv_timeout(PATIENCE)?;
+                environ.input.read_to_end(&mut body)?;
+            }
+            respond.start("200 OK", PLAIN)?.send(body.len().to_string())
+        };
+        let server = Running::start(Protocol::FastCgi, app(application));
+        let mut peer = server.connect();
+        let body = vec![b'x'; 150_000];
+        let params = [("PATH_INFO", "/"), ("CONTENT_LENGTH", "150000")];
+        let mut wire = Request::new(&params, &body).bytes();
+        wire.extend(get(2, "/behind"));
+        for _ in 0..3 {
+            peer.write_all(&wire).unwrap();
+            let mut answers = read_answers(&mut peer, 2);
+            answers.sort_unstable_by_key(|answer| answer.id);
+            assert!(answers[0].text().ends_with("\r\n150000"), "{answers:?}");
+            assert!(answers[1].status == COMPLETE, "{answers:?}");
+        }
+    }
+}
+
 /// An aborted id is free at once, though its application still runs: what that one does later reaches nobody.
 /// What waits for an application beside others on its connection goes to files, which `--spool-max` bounds in all: the request
 /// whose body would be too much is a 503, and no other one suffers.
@@ -450,6 +484,54 @@ fn is_aborted_after_abort_request() {
         assert!(!asked.asks());
         asked.goes_on();
         went_on(peer);
+    }
+}
+
+/// Nothing more was read, and where the ready set is the portable one, nobody heard of the end either.
+#[test]
+fn is_aborted_after_a_peer_closed_whose_body_nobody_reads() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let application = move |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        tell.lock().unwrap().send(false)?;
+        while !environ.is_aborted() {
+            std::thread::yield_now();
+        }
+        Ok(tell.lock().unwrap().send(true)?)
+    };
+    let server = Running::start(Protocol::FastCgi, app(application));
+    let params = [("PATH_INFO", "/"), ("CONTENT_LENGTH", "1000000")];
+    let mut peer = server.connect();
+    peer.write_all(&Request::new(&params, b"").head()).unwrap();
+    assert!(!told.recv_timeout(PATIENCE).unwrap());
+    // More than is kept for it, and no more than that and a socket take.
+    for record in &stdin_records(1, &[b'x'; 300_000], || 30_000)[..10] {
+        peer.write_all(record).unwrap();
+    }
+    drop(peer);
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+}
+
+#[test]
+fn is_aborted_after_an_abort_behind_a_body_that_is_not_read_yet() {
+    let application = |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+        environ.input.read_exact(&mut [0; 10])?;
+        while !environ.is_aborted() {
+            std::thread::yield_now();
+        }
+        let error = environ.input.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+        Err(error.into())
+    };
+    let server = Running::start(Protocol::FastCgi, app(application));
+    let mut peer = server.connect();
+    let params = [("PATH_INFO", "/"), ("CONTENT_LENGTH", "150000")];
+    let mut wire = Request::new(&params, &[b'x'; 149_000]).head();
+    stdin_records(1, &[b'x'; 149_000], || 30_000).iter().for_each(|record| wire.extend_from_slice(record));
+    encode::abort_request(&mut wire, 1);
+    for _ in 0..3 {
+        peer.write_all(&wire).unwrap();
+        assert_eq!(read_answers(&mut peer, 1)[0].status, COMPLETE);
     }
 }
 

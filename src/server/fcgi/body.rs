@@ -6,18 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::feed::{Inbound, Key, Lost};
-use super::intake::{Intake, Place, Range, Which};
+use super::intake::{Intake, Mine, Place, Range, Which};
 use super::outgoing::Outgoing;
-use super::{Connection, given_up, refuse};
+use super::{BLOCK, Connection, given_up, refuse};
 use crate::environ::Live;
 use crate::error::{Error, Fault};
 use crate::server::bell::Bell;
 use crate::server::core::{Job, Spares, lock};
-use crate::server::link::{Received, Wait};
+use crate::server::link::Received;
 use crate::server::spool::Spool;
-
-/// The size of one read.
-const BLOCK: usize = 64 * 1024;
 
 pub(super) struct Body<'h, 'c> {
     connection: &'c Arc<Connection>,
@@ -31,21 +28,34 @@ pub(super) struct Body<'h, 'c> {
     block: Vec<u8>,
     ranges: Vec<Range>,
     next: usize,
+    /// The last read took all there was: the next one will have to wait.
+    drained: bool,
     /// How many bytes were used in all.
     used: u64,
 }
 
 impl<'h, 'c> Body<'h, 'c> {
-    /// STDIN: first `gathered`, then what comes.
+    /// STDIN: first `gathered`, then the pieces of a block that was read already, then what comes.
     pub(super) fn stdin(
         connection: &'c Arc<Connection>,
         key: Key,
         gathered: Vec<u8>,
-        block: Vec<u8>,
+        (block, ranges): (Vec<u8>, Vec<Range>),
         outgoing: &'h RefCell<Outgoing<'c>>,
     ) -> Self {
-        let (at, next, used, ranges) = (0, 0, 0, Vec::new());
-        Self { connection, key, which: Which::Stdin, outgoing, kept: gathered, at, block, ranges, next, used }
+        Self {
+            connection,
+            key,
+            which: Which::Stdin,
+            outgoing,
+            kept: gathered,
+            at: 0,
+            block,
+            ranges,
+            next: 0,
+            drained: false,
+            used: 0,
+        }
     }
 
     /// DATA.
@@ -54,13 +64,14 @@ impl<'h, 'c> Body<'h, 'c> {
         key: Key,
         outgoing: &'h RefCell<Outgoing<'c>>,
     ) -> Self {
-        Self { which: Which::Data, ..Self::stdin(connection, key, Vec::new(), Vec::new(), outgoing) }
+        Self { which: Which::Data, ..Self::stdin(connection, key, Vec::new(), Default::default(), outgoing) }
     }
 
     /// The memory it was made of, to use again.
-    pub(super) fn into_memory(mut self) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn into_memory(mut self) -> (Vec<u8>, Vec<u8>, Vec<Range>) {
         self.block.resize(BLOCK, 0);
-        (self.kept, self.block)
+        self.ranges.clear();
+        (self.kept, self.block, self.ranges)
     }
 
     /// What is here.
@@ -112,9 +123,8 @@ impl<'h, 'c> Body<'h, 'c> {
     /// Takes what others have read; `true` when there is some, or when nothing comes any more.
     fn take_kept(&mut self, inbound: &mut Inbound) -> io::Result<bool> {
         if !inbound.kept.is_empty() {
-            self.kept.clear();
             self.at = 0;
-            inbound.kept.read(&mut self.kept, BLOCK)?;
+            inbound.kept.read(&mut self.kept)?;
             return Ok(true);
         }
         match inbound.lost {
@@ -154,13 +164,17 @@ impl<'h, 'c> Body<'h, 'c> {
             if intake.poller {
                 return Ok(false);
             }
+            intake.leave_reading(self.key);
             self.block.resize(BLOCK, 0);
             match connection.link.receive(&mut self.block) {
                 Ok(Received::Nothing) => {
-                    intake.more = false;
+                    intake.note_drained();
                     return Ok(false);
                 }
-                received => drop(self.take_in(intake, received)),
+                received => {
+                    intake.note_drained();
+                    drop(self.take_in(intake, received));
+                }
             }
             if !self.here().is_empty() {
                 return Ok(true);
@@ -175,23 +189,27 @@ impl<'h, 'c> Body<'h, 'c> {
     {
         let connection = self.connection;
         self.block.resize(BLOCK, 0);
-        let received = loop {
+        intake.leave_reading(self.key);
+        intake.note_drained();
+        if !self.drained {
             match connection.link.receive(&mut self.block) {
-                Ok(Received::Nothing) => intake.more = false,
-                received => break received,
+                Ok(Received::Nothing) => {}
+                received => return Ok(self.take_in(intake, received)),
             }
-            intake.poller = true;
-            drop(intake);
-            let waited = self.wait();
-            intake = lock(&connection.intake);
-            intake.poller = false;
-            if let Err(error) = waited {
+        }
+        intake = connection.begin_waiting(intake);
+        drop(intake);
+        let received = self.receive();
+        intake = lock(&connection.intake);
+        intake.poller = false;
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 intake.break_off();
                 connection.tell(&intake);
-                return Err(error);
+                Err(error)
             }
-        };
-        Ok(self.take_in(intake, received))
+            received => Ok(self.take_in(intake, received)),
+        }
     }
 
     /// Takes in what this thread has read, and passes on what is for others.
@@ -210,12 +228,14 @@ impl<'h, 'c> Body<'h, 'c> {
         match received {
             Ok(Received::Some(count)) => {
                 // The socket may hold more, and nobody else was told.
-                intake.more |= count == self.block.len();
+                self.drained = count < self.block.len();
+                intake.more |= !self.drained;
+                let mine = Mine { key: Some(self.key), which: self.which, ranges: &mut self.ranges };
                 let place = &mut Place {
                     settings: connection.settings(),
                     spares: &mut Spares::default(),
                     ready: &mut ready,
-                    mine: Some((self.key, self.which, &mut self.ranges)),
+                    mine: Some(mine),
                 };
                 if let Err(error) = intake.take_in(self.block.get(..count).unwrap_or_default(), place) {
                     refuse(&mut intake, &error);
@@ -230,9 +250,7 @@ impl<'h, 'c> Body<'h, 'c> {
             Err(_) => intake.break_off(),
         }
         connection.tell(&intake);
-        if connection.link.is_in_set() && !intake.deaf {
-            let _ = connection.link.park(connection);
-        }
+        connection.go_on_reading(&mut intake, self.key);
         if ready.is_empty() && intake.aside.is_empty() {
             return intake;
         }
@@ -244,10 +262,9 @@ impl<'h, 'c> Body<'h, 'c> {
         lock(&connection.intake)
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn receive(&mut self) -> io::Result<Received> {
         self.outgoing.borrow_mut().before_waiting()?;
-        let most = self.connection.settings().body_timeout;
-        self.connection.link.wait_for(self.connection, Wait::Input, most)
+        self.connection.link.receive_or_wait(self.connection, &mut self.block)
     }
 }
 
@@ -272,12 +289,14 @@ impl Live for Body<'_, '_> {
         }
         if !busy {
             // Nobody else reads meanwhile, so that the socket itself tells.
-            intake.poller = true;
-            drop(intake);
+            drop(connection.begin_waiting(intake));
             with(Some(connection.link.stream.as_fd()));
             let mut intake = lock(&connection.intake);
             intake.poller = false;
             connection.tell(&intake);
+            if intake.is_left() || intake.unarmed {
+                connection.go_on_reading(&mut intake, self.key);
+            }
             return;
         }
         let bell = match &feed.bell {
@@ -302,10 +321,11 @@ impl Live for Body<'_, '_> {
     }
 
     fn abandon(&mut self) {
-        if let Some(feed) = lock(&self.connection.intake).feed(self.key) {
-            let inbound = self.which.of(feed);
-            (inbound.kept, inbound.lost) = (Spool::default(), Some(Lost::Abandoned));
-        }
+        let mut intake = lock(&self.connection.intake);
+        let Some(feed) = intake.feed(self.key) else { return };
+        let inbound = self.which.of(feed);
+        (inbound.kept, inbound.lost) = (Spool::default(), Some(Lost::Abandoned));
+        self.connection.go_on_reading(&mut intake, self.key);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What has come in on a connection: events become requests, and bodies for those that have started.
 
-use super::MOST_ASIDE;
 use super::feed::{Feed, Inbound, KEPT, Key};
+use super::{BLOCK, MOST_ASIDE};
 use crate::environ::{Known, Role, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{
@@ -64,8 +64,23 @@ pub(super) struct Place<'p> {
     pub(super) spares: &'p mut Spares,
     /// Requests that may start.
     pub(super) ready: &'p mut Vec<Request>,
-    /// The one who reads is this request's application: its pieces stay where they are.
-    pub(super) mine: Option<(Key, Which, &'p mut Vec<Range>)>,
+    pub(super) mine: Option<Mine<'p>>,
+}
+
+/// What is for the one who reads: its pieces stay where they are.
+pub(super) struct Mine<'p> {
+    /// The request; `None` until one starts, for a worker that will serve that.
+    pub(super) key: Option<Key>,
+    pub(super) which: Which,
+    pub(super) ranges: &'p mut Vec<Range>,
+}
+
+impl Mine<'_> {
+    fn of(mine: &mut Option<Self>, key: Key, which: Which) -> Option<&mut Vec<Range>> {
+        mine.as_mut()
+            .filter(|mine| mine.key == Some(key) && mine.which == which)
+            .map(|mine| &mut *mine.ranges)
+    }
 }
 
 /// The reading side of one connection.
@@ -83,6 +98,13 @@ pub(super) struct Intake {
     pub(super) poller: bool,
     /// How many others wait for what that one reads.
     pub(super) waiters: usize,
+    /// The request whose application reads the connection, or soon will: nobody else need keep its body for it.
+    reader: Option<Key>,
+    /// Events were not answered by parking the connection again, or it hears of none: that is made up for when the reading
+    /// ends.
+    pub(super) unarmed: bool,
+    /// The end of input is there, and nobody will be told of it again.
+    end_noted: bool,
     /// The socket may hold unread input, or the end of it, of which nobody will be told again.
     pub(super) more: bool,
     /// So much was read at once that others come first.
@@ -149,6 +171,9 @@ impl Intake {
             aside: Vec::new(),
             poller: false,
             waiters: 0,
+            reader: None,
+            unarmed: false,
+            end_noted: false,
             more: false,
             later: false,
             deaf: false,
@@ -216,11 +241,9 @@ impl Intake {
                 if let Some(head) = self.head(id) {
                     head.data.keep(data, place.settings);
                 } else if let Some(feed) = self.live(id) {
-                    match &mut place.mine {
-                        Some((mine, Which::Data, ranges)) if *mine == feed.key => {
-                            ranges.push((end - data.len(), end));
-                        }
-                        _ => feed.data.keep(data, place.settings),
+                    match Mine::of(&mut place.mine, feed.key, Which::Data) {
+                        Some(ranges) => ranges.push((end - data.len(), end)),
+                        None => feed.data.keep(data, place.settings),
                     }
                 }
             }
@@ -292,10 +315,8 @@ impl Intake {
             return Ok(());
         }
         let Some(feed) = self.live(id) else { return Ok(()) };
-        match &mut place.mine {
-            Some((mine, Which::Stdin, ranges)) if *mine == feed.key => {
-                ranges.push((end - data.len(), end));
-            }
+        match Mine::of(&mut place.mine, feed.key, Which::Stdin) {
+            Some(ranges) if feed.stdin.lost.is_none() => ranges.push((end - data.len(), end)),
             _ => feed.stdin.keep(data, place.settings),
         }
         Ok(())
@@ -321,6 +342,9 @@ impl Intake {
         let body_whole = head.stdin_ended && (head.role != Role::Filter || head.data.ended);
         self.serial += 1;
         let key = Key { id, serial: self.serial };
+        if let (Some(mine), []) = (&mut place.mine, &place.ready[..]) {
+            mine.key.get_or_insert(key);
+        }
         self.feeds.push(Feed {
             key,
             keep_conn: head.keep_conn,
@@ -396,6 +420,7 @@ impl Intake {
     pub(super) fn forget(&mut self, key: Key) -> bool {
         let Some(index) = self.feeds.iter().position(|feed| feed.key == key) else { return true };
         let feed = self.feeds.swap_remove(index);
+        self.reader = self.reader.filter(|reader| *reader != key);
         if !feed.aborted {
             self.decoder.finish(key.id);
         }
@@ -426,7 +451,50 @@ impl Intake {
     pub(super) fn is_full(&self) -> bool {
         let [feed] = &self.feeds[..] else { return false };
         let waits = feed.stdin.kept.len().saturating_add(feed.data.kept.len());
-        !self.multiplexed && self.heads.is_empty() && waits >= KEPT as u64
+        // With the next block, and the application's.
+        !self.multiplexed && self.heads.is_empty() && waits.saturating_add(2 * BLOCK as u64) > KEPT as u64
+    }
+
+    /// Leaves the reading to this request's application, where nobody else has anything to wait for, until
+    /// [`take_reading`](Self::take_reading). `false` where others should hear of input as before.
+    pub(super) fn leave_reading(&mut self, key: Key) -> bool {
+        let alone = match &self.feeds[..] {
+            [feed] if feed.key == key => !feed.aborted && !feed.stdin.ended && feed.stdin.lost.is_none(),
+            _ => false,
+        };
+        let left = alone && !self.multiplexed && !self.deaf && self.heads.is_empty();
+        self.reader = left.then_some(key);
+        left
+    }
+
+    /// Whoever hears of input reads it again.
+    pub(super) fn take_reading(&mut self) {
+        self.reader = None;
+    }
+
+    /// Something happened, and another one reads: perhaps not all of it.
+    pub(super) fn pass_by(&mut self) {
+        (self.more, self.unarmed) = (true, true);
+    }
+
+    /// An event has said whether the peer sends no more: that is somewhere behind what is there to read.
+    pub(super) fn note_end(&mut self, ended: bool) {
+        self.end_noted |= ended;
+    }
+
+    /// A read has taken all there is, or the next one will before anything else is done.
+    pub(super) fn note_drained(&mut self) {
+        self.more = self.end_noted;
+    }
+
+    /// Whether the reading is left to an application.
+    pub(super) fn is_left(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// Whether what comes is read by an application.
+    pub(super) fn is_read(&self) -> bool {
+        self.poller || self.is_left()
     }
 
     /// Whether nothing but the end is to come: what the peer still sends is for nobody.

@@ -35,6 +35,7 @@ fn asked(interest: Interest) -> EpollFlags {
         Interest::Read => read,
         Interest::ReadAndWrite => read | EpollFlags::EPOLLOUT,
         Interest::Write => EpollFlags::EPOLLOUT,
+        Interest::End => EpollFlags::EPOLLRDHUP,
     };
     flags | EpollFlags::EPOLLET
 }

@@ -90,6 +90,7 @@ fn asked(token: Token, interest: Interest) -> io::Result<Polled> {
         Interest::Read => Polled::readable(key),
         Interest::ReadAndWrite => Polled::all(key),
         Interest::Write => Polled::writable(key),
+        Interest::End => Polled::none(key),
     };
     Ok(event.with_interrupt())
 }

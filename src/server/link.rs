@@ -507,7 +507,11 @@ impl Link {
 
     /// Nothing is under way from now on, or something is.
     pub(super) fn set_idle(&self, idle: bool) {
-        let since = if idle { self.core.clock.now() } else { 0 };
+        self.set_idle_since(if idle { self.core.clock.now() } else { 0 });
+    }
+
+    /// The same for who has just looked at the clock; 0 while something is under way.
+    pub(super) fn set_idle_since(&self, since: Millis) {
         self.idle_since.store(since, Ordering::Relaxed);
     }
 

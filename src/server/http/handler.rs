@@ -23,7 +23,7 @@ pub(super) struct Handler<'h, 'c> {
     pub(super) refused: bool,
     pub(super) body: RefCell<Body<'h, 'c>>,
     pub(super) outgoing: &'h RefCell<Outgoing<'c>>,
-    pub(super) scratch: RefCell<Scratch>,
+    pub(super) scratch: RefCell<&'h mut Scratch>,
 }
 
 fn attributes(settings: &Settings) -> Attributes<'static> {
@@ -37,7 +37,7 @@ fn attributes(settings: &Settings) -> Attributes<'static> {
 
 impl SimpleHandler for Handler<'_, '_> {
     fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut *self.scratch.borrow_mut());
+        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut **self.scratch.borrow_mut());
         let gone = || {
             let link = &self.connection.link;
             link.enter_set(self.connection).is_err() || link.is_gone()

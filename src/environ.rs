@@ -8,6 +8,7 @@ mod accept;
 pub mod front;
 mod input;
 mod known;
+mod layout;
 mod length;
 mod read;
 mod spelling;

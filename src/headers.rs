@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::proto::same;
+
 /// A header name or value that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -352,8 +354,10 @@ pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.
 fn same_name(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other))
+    // Mostly they are spelt alike.
+    same(one, other)
+        || one.len() == other.len()
+            && one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other))
 }
 
 fn latin1_lower(byte: u8) -> u8 {

@@ -24,6 +24,7 @@ pub mod http;
 mod inherit;
 mod link;
 mod listen;
+mod pairs;
 mod privileges;
 mod ready;
 mod scgi;
@@ -45,12 +46,11 @@ pub use listen::{Listener, SocketRights, Stream};
 pub use privileges::Privileges;
 
 use crate::app::Application;
+use crate::environ::Environ;
 use crate::environ::front::FrontSettings;
-use crate::environ::{Collector, Environ, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, Observer};
 use crate::notice::Notice;
-use crate::proto::PairPlaces;
 use crate::spool::Store;
 
 /// What a server speaks.
@@ -399,15 +399,6 @@ fn check_body(length: u64, settings: &Settings) -> Result<(), Error> {
     Err(Error::new(crate::error::Fault::Peer, 413, message))
 }
 
-/// Whether the request's parameters may be that many.
-fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
-    if count <= settings.max_pairs || settings.max_pairs == 0 {
-        return Ok(());
-    }
-    let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);
-    Err(Error::new(crate::error::Fault::Peer, 431, message))
-}
-
 /// Logs an error that the request itself has brought about: what a peer gets wrong, or asks for in vain, it may at any pace.
 /// `false` for other errors, each of which is worth its line.
 fn log_refusal(protocol: &str, refused: bool, environ: &Environ<'_>, error: &BoxError) -> bool {
@@ -427,47 +418,6 @@ fn log_refusal(protocol: &str, refused: bool, environ: &Environ<'_>, error: &Box
         return false;
     }
     true
-}
-
-/// What is known of a request that was refused early: the answer to HEAD has no body, whatever it is, and the log shall say
-/// what was refused.
-const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
-
-/// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
-/// a place that moves on. Behind an error [what every request has](LINE) is taken still.
-fn collect_pairs<E: From<Error>>(
-    vars: &mut Vars,
-    block: &mut Vec<u8>,
-    settings: &Settings,
-    next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
-) -> Result<(), E> {
-    let mut collector = Collector::over(vars, block);
-    let (mut at, mut count) = (0, 0);
-    loop {
-        let here = at;
-        let Some(pair) = next(collector.block(), &mut at) else { break };
-        count += 1;
-        let taken = check_pairs(count, settings).map_err(E::from).and_then(|()| {
-            let (name, value) = pair?;
-            Ok(collector.push_from_block(&name, &value)?)
-        });
-        if taken.is_err() {
-            at = here;
-            while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
-                if collector.block().get(name.clone()).is_some_and(|name| LINE.contains(&name)) {
-                    collector.push_from_block(&name, &value)?;
-                }
-            }
-            return taken;
-        }
-    }
-    collector.finish();
-    Ok(())
-}
-
-/// The same where the parameters were refused before any was taken.
-fn set_line<'p>(vars: &mut Vars, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>) {
-    pairs.filter(|(name, _)| LINE.contains(name)).for_each(|(name, value)| vars.set(name, value));
 }
 
 /// The body came to its end before its announced length, and nothing runs yet that could be told by an error.

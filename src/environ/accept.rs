@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::spelling::{Spelling, has_nul};
+use super::spelling::{Name, Spelling, has_nul};
 use super::{Known, Vars};
 use crate::error::Error;
+#[cfg(unix)]
+use crate::proto::NamedPair;
 
 /// Gathers a request's parameters from the wire into [`Vars`], by one set of rules for every protocol.
 ///
@@ -64,6 +66,20 @@ impl<'v> Collector<'v> {
         self.push_from_block(&name, &value)
     }
 
+    /// Takes pairs from `at` on, which moves on, as long as their names are those of the request before, and says how
+    /// many there were, at most `most`. `named` finds a pair at a place if it has the expected name.
+    #[cfg(unix)]
+    #[inline(always)]
+    pub(crate) fn follow(
+        &mut self,
+        at: &mut usize,
+        most: usize,
+        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
+    ) -> usize {
+        self.vars.follow(at, most, named);
+        self.vars.len()
+    }
+
     /// Takes the next pair from where it stands in the block.
     pub(crate) fn push_from_block(&mut self, at: &Range<usize>, to: &Range<usize>) -> Result<(), Error> {
         let slab = self.vars.slab();
@@ -97,6 +113,7 @@ impl<'v> Collector<'v> {
     /// Joins what was repeated; the variables are complete then.
     pub fn finish(self) {
         let Self { vars, mut repeated } = self;
+        vars.note_layout();
         repeated.sort_by(|(one, _), (other, _)| one.cmp(other));
         for group in repeated.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((name, _)) = group.first() else { continue };
@@ -131,34 +148,43 @@ pub fn sanitise(vars: &mut Vars) {
 /// ```
 pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
     let dropped = |name: &[u8]| !keep.iter().any(|kept| kept.as_ref().as_bytes() == name);
-    if dropped(b"HTTP_PROXY") && vars.remove("HTTP_PROXY") {
+    const PROXY: Name = Name::of("HTTP_PROXY");
+    if vars.may_have(&PROXY) && dropped(PROXY.text()) && vars.remove(PROXY.text()) {
         report_dropped(
             log::Level::Warn,
-            b"HTTP_PROXY",
+            PROXY.text(),
             "HTTP clients would take the client's word for their proxy (httpoxy); --keep-variable keeps it",
         );
     }
-    for double in ["HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"] {
-        if dropped(double.as_bytes()) && vars.remove(double) {
+    const DOUBLES: [Name; 2] = [Name::of("HTTP_CONTENT_TYPE"), Name::of("HTTP_CONTENT_LENGTH")];
+    for double in &DOUBLES {
+        if vars.may_have(double) && dropped(double.text()) && vars.remove(double.text()) {
             // No cause for worry: nginx sends them with every request that has a body.
             report_dropped(
                 log::Level::Info,
-                double.as_bytes(),
+                double.text(),
                 "it doubles the variable without HTTP_; --keep-variable keeps it",
             );
         }
     }
-    vars.remove("");
-    const EMPTY_IS_ABSENT: [&str; 7] = [
-        "CONTENT_LENGTH",
-        "CONTENT_TYPE",
-        "AUTH_TYPE",
-        "REMOTE_USER",
-        "REMOTE_IDENT",
-        "PATH_TRANSLATED",
-        "HTTPS",
+    const NAMELESS: Name = Name::of("");
+    if vars.may_have(&NAMELESS) {
+        vars.remove(NAMELESS.text());
+    }
+    const EMPTY_IS_ABSENT: [Name; 7] = [
+        Name::of("CONTENT_LENGTH"),
+        Name::of("CONTENT_TYPE"),
+        Name::of("AUTH_TYPE"),
+        Name::of("REMOTE_USER"),
+        Name::of("REMOTE_IDENT"),
+        Name::of("PATH_TRANSLATED"),
+        Name::of("HTTPS"),
     ];
-    vars.remove_empty(|name| EMPTY_IS_ABSENT.iter().any(|empty| empty.as_bytes() == name) && dropped(name));
+    for name in &EMPTY_IS_ABSENT {
+        if dropped(name.text()) {
+            vars.remove_empty(name);
+        }
+    }
     if vars.has_odd_headers() {
         drop_aliases(vars, dropped);
     }

@@ -50,6 +50,22 @@ impl Spelling {
     }
 }
 
+/// A name that is looked for in each request: its tag is known beforehand.
+pub(super) struct Name {
+    text: &'static str,
+    pub(super) tag: u32,
+}
+
+impl Name {
+    pub(super) const fn of(text: &'static str) -> Self {
+        Self { text, tag: Spelling::of(text.as_bytes()).tag }
+    }
+
+    pub(super) const fn text(&self) -> &'static [u8] {
+        self.text.as_bytes()
+    }
+}
+
 /// Its first and its last eight bytes, which may be the same ones; a shorter text is repeated until it fills eight.
 #[inline]
 const fn ends(text: &[u8]) -> (u64, u64) {
@@ -78,16 +94,13 @@ const fn below(word: u64, bound: u8) -> u64 {
 }
 
 /// Whether there is a NUL in a value; most values are short, too.
-#[inline]
+#[inline(always)]
 pub(super) fn has_nul(value: &[u8]) -> bool {
-    let (first, last) = ends(value);
-    let mut found = below(first, 1) | below(last, 1);
     if value.len() > 16 {
-        for word in value.as_chunks().0 {
-            found |= below(u64::from_ne_bytes(*word), 1);
-        }
+        return memchr::memchr(0, value).is_some();
     }
-    found != 0
+    let (first, last) = ends(value);
+    below(first, 1) | below(last, 1) != 0
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 
 use super::known::Known;
-use super::spelling::Spelling;
+use super::layout::{Layout, Seen};
+use super::spelling::{Name, Spelling, has_nul};
+use crate::proto::NamedPair;
 
 /// Up to this many variables a scan over their tags is faster than an index.
-const SCAN: usize = 32;
+pub(super) const SCAN: usize = 32;
 
 /// Where one variable lies in the slab: its value need not stand beside its name.
 #[derive(Clone, Copy)]
@@ -41,21 +43,6 @@ impl Piece {
     }
 }
 
-/// Which tags there may be: whoever asks for a name that is not there mostly learns it here.
-#[derive(Clone, Copy, Default)]
-struct Seen([u64; 4]);
-
-impl Seen {
-    fn add(&mut self, tag: u32) {
-        self.0[(tag >> 30) as usize] |= 1 << (tag >> 24 & 63);
-    }
-
-    #[inline]
-    fn may_have(&self, tag: u32) -> bool {
-        self.0[(tag >> 30) as usize] >> (tag >> 24 & 63) & 1 == 1
-    }
-}
-
 /// A request's CGI variables: names and values as bytes, in order, each name once.
 ///
 /// A *native string* of PEP 3333 is a text whose code points are bytes (latin-1); here it is those bytes. Setting a
@@ -79,6 +66,13 @@ impl Seen {
 pub struct Vars {
     slab: Vec<u8>,
     spans: Vec<Span>,
+    /// Made for the first variable, and kept.
+    finder: Option<Box<Finder>>,
+}
+
+/// How variables are found. In memory of its own: a request is handed on several times.
+#[derive(Clone)]
+struct Finder {
     /// Position + 1 of each known name; 0 is absent.
     known: [u32; Known::ALL.len()],
     seen: Seen,
@@ -86,20 +80,50 @@ pub struct Vars {
     index: HashTable<u32>,
     wsgi_names: bool,
     odd_headers: bool,
+    /// What the names of the request before were, which mostly are those of the next.
+    layout: Layout,
+    /// Whether all variables so far are the layout's first ones.
+    follows: bool,
+}
+
+impl Finder {
+    const fn new() -> Self {
+        Self {
+            known: [0; Known::ALL.len()],
+            seen: Seen::new(),
+            index: HashTable::new(),
+            wsgi_names: false,
+            odd_headers: false,
+            layout: Layout::new(),
+            follows: true,
+        }
+    }
+
+    fn boxed() -> Box<Self> {
+        Box::new(Self::new())
+    }
+
+    /// Forgets all variables, but not what their names were.
+    fn clear(&mut self) {
+        self.known = [0; Known::ALL.len()];
+        self.seen = Seen::new();
+        self.index.clear();
+        (self.wsgi_names, self.odd_headers, self.follows) = (false, false, true);
+    }
+
+    /// A variable stands at this position.
+    #[inline(always)]
+    fn note(&mut self, known: Option<Known>, position: usize) {
+        if let Some(known) = known {
+            self.known[known as usize] = position as u32 + 1;
+        }
+    }
 }
 
 impl Vars {
     /// No variables, and no memory taken yet.
     pub const fn new() -> Self {
-        Self {
-            slab: Vec::new(),
-            spans: Vec::new(),
-            known: [0; Known::ALL.len()],
-            seen: Seen([0; 4]),
-            index: HashTable::new(),
-            wsgi_names: false,
-            odd_headers: false,
-        }
+        Self { slab: Vec::new(), spans: Vec::new(), finder: None }
     }
 
     /// No variables, and room for so many, and for so many bytes of names and values.
@@ -116,7 +140,7 @@ impl Vars {
 
     /// The value of a known name, without a search.
     pub fn known(&self, name: Known) -> Option<&[u8]> {
-        let position = *self.known.get(name as usize)?;
+        let position = *self.finder.as_ref()?.known.get(name as usize)?;
         let span = self.spans.get(usize::try_from(position.checked_sub(1)?).ok()?)?;
         Some(span.value.of(&self.slab))
     }
@@ -162,27 +186,47 @@ impl Vars {
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> bool {
         let name = name.as_ref();
         let Some(position) = self.position(Spelling::of(name).tag, name) else { return false };
-        self.spans.remove(position);
-        self.reindex();
+        self.remove_at(position);
         true
+    }
+
+    fn remove_at(&mut self, position: usize) {
+        let indexed = self.spans.len() > SCAN;
+        self.spans.remove(position);
+        if indexed {
+            return self.reindex();
+        }
+        if let Some(finder) = &mut self.finder {
+            let removed = position as u32 + 1;
+            for place in &mut finder.known {
+                *place = if *place == removed { 0 } else { *place - u32::from(*place > removed) };
+            }
+        }
     }
 
     /// Keeps only the variables for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        self.retain_spans(|slab, span| keep(span.name.of(slab), span.value.of(slab)));
-    }
-
-    /// Removes those without a value for which `which` says so.
-    pub(crate) fn remove_empty(&mut self, mut which: impl FnMut(&[u8]) -> bool) {
-        self.retain_spans(|slab, span| span.value.len != 0 || !which(span.name.of(slab)));
-    }
-
-    fn retain_spans(&mut self, mut keep: impl FnMut(&[u8], &Span) -> bool) {
         let before = self.spans.len();
-        self.spans.retain(|span| keep(&self.slab, span));
+        let slab = &self.slab;
+        self.spans.retain(|span| keep(span.name.of(slab), span.value.of(slab)));
         if self.spans.len() != before {
             self.reindex();
         }
+    }
+
+    /// Removes `name` if it is set to nothing.
+    pub(super) fn remove_empty(&mut self, name: &Name) {
+        if let Some(position) = self.position(name.tag, name.text())
+            && self.spans.get(position).is_some_and(|span| span.value.len == 0)
+        {
+            self.remove_at(position);
+        }
+    }
+
+    /// `false` for a name that is surely not set.
+    #[inline]
+    pub(super) fn may_have(&self, name: &Name) -> bool {
+        self.finder.as_ref().is_some_and(|finder| finder.seen.may_have(name.tag))
     }
 
     /// Names and values in order.
@@ -204,10 +248,9 @@ impl Vars {
     pub fn clear(&mut self) {
         self.slab.clear();
         self.spans.clear();
-        self.known = [0; Known::ALL.len()];
-        self.seen = Seen::default();
-        self.index.clear();
-        (self.wsgi_names, self.odd_headers) = (false, false);
+        if let Some(finder) = &mut self.finder {
+            finder.clear();
+        }
     }
 
     /// Gives memory back that is beyond `bytes`: one huge request must not keep its size for ever.
@@ -215,7 +258,9 @@ impl Vars {
         self.slab.shrink_to(bytes);
         self.spans.shrink_to(bytes / size_of::<Span>());
         let (slab, spans) = (&self.slab, &self.spans);
-        self.index.shrink_to(bytes / size_of::<Span>(), |at| hash_at(slab, spans, *at));
+        if let Some(finder) = &mut self.finder {
+            finder.index.shrink_to(bytes / size_of::<Span>(), |at| hash_at(slab, spans, *at));
+        }
     }
 
     /// Sets every variable of `other`, in its order.
@@ -225,10 +270,7 @@ impl Vars {
             self.slab.clear();
             self.slab.extend_from_slice(&other.slab);
             self.spans.extend_from_slice(&other.spans);
-            self.known = other.known;
-            self.seen = other.seen;
-            (self.wsgi_names, self.odd_headers) = (other.wsgi_names, other.odd_headers);
-            self.index.clone_from(&other.index);
+            self.finder.clone_from(&other.finder);
             return;
         }
         for (name, value) in other.iter() {
@@ -253,12 +295,12 @@ impl Vars {
 
     /// Whether a header was ever set whose name has `-` or `.`.
     pub(super) fn has_odd_headers(&self) -> bool {
-        self.odd_headers
+        self.finder.as_ref().is_some_and(|finder| finder.odd_headers)
     }
 
     /// Whether a name starting with `wsgi.` was ever set: such names are the gateway's own.
     pub(crate) fn has_wsgi_names(&self) -> bool {
-        self.wsgi_names
+        self.finder.as_ref().is_some_and(|finder| finder.wsgi_names)
     }
 
     /// Begins anew, on memory that names and values stand in already; `block` becomes the memory that was used so far.
@@ -287,21 +329,64 @@ impl Vars {
         self.add(spelling, &at, &to);
     }
 
+    /// Adds what begins at `at` of the slab, which moves on, as long as the names are those of the time before. That they
+    /// are distinct and fit to be names is known of those. `named` finds a pair of the name that is expected.
+    #[inline(always)]
+    pub(super) fn follow(
+        &mut self,
+        at: &mut usize,
+        most: usize,
+        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
+    ) {
+        let Some(finder) = self.finder.as_mut().filter(|_| self.spans.is_empty()) else { return };
+        if u32::try_from(self.slab.len()).is_err() {
+            return;
+        }
+        let Finder { known: positions, seen, layout, .. } = &mut **finder;
+        let (slab, spans) = (&self.slab[..], &mut self.spans);
+        *seen = layout.seen();
+        for (name, tag, known) in layout.names().take(most) {
+            let Some(found) = named(slab, *at, name) else { return };
+            let start = found.value_at;
+            if slab.get(start..start + found.value_len).is_none_or(has_nul) {
+                return;
+            }
+            // All of it is less than the slab's length.
+            let piece = |start: usize, len: usize| Piece { start: start as u32, len: len as u32 };
+            let (name, value) = (piece(found.name_at, name.len()), piece(start, found.value_len));
+            spans.push(Span { name, value, tag, known });
+            if let Some(known) = known {
+                positions[known as usize] = spans.len() as u32;
+            }
+            *at = found.end;
+        }
+    }
+
+    /// The variables are complete: the next ones will mostly have the same names.
+    pub(super) fn note_layout(&mut self) {
+        let (slab, spans) = (&self.slab, &self.spans);
+        if let Some(finder) = self.finder.as_mut().filter(|finder| !finder.follows)
+            && spans.len() <= SCAN
+        {
+            finder.layout.learn(spans.iter().map(|span| (span.name.of(slab), span.tag, span.known)));
+        }
+    }
+
     /// Has a variable stand where its name and value already are.
     #[inline(always)]
     pub(super) fn add(&mut self, spelling: Spelling, name: &Range<usize>, value: &Range<usize>) {
         let (Some(name), Some(value)) = (Piece::new(name), Piece::new(value)) else { return };
         let (tag, text) = (spelling.tag, name.of(&self.slab));
         let known = Known::by_tag(tag, text);
+        let finder = self.finder.get_or_insert_with(Finder::boxed);
         if spelling.odd {
-            self.wsgi_names |= text.starts_with(b"wsgi.");
-            self.odd_headers |= text.starts_with(b"HTTP_");
+            finder.wsgi_names |= text.starts_with(b"wsgi.");
+            finder.odd_headers |= text.starts_with(b"HTTP_");
         }
+        finder.follows = false;
+        finder.seen.add(tag);
+        finder.note(known, self.spans.len());
         self.spans.push(Span { name, value, tag, known });
-        self.seen.add(tag);
-        if let Some(known) = known {
-            self.known[known as usize] = self.spans.len() as u32;
-        }
         if self.spans.len() > SCAN {
             self.add_to_index();
         }
@@ -313,9 +398,9 @@ impl Vars {
             return self.reindex();
         }
         let (slab, spans) = (&self.slab, &self.spans);
-        let Some(last) = spans.last() else { return };
+        let (Some(last), Some(finder)) = (spans.last(), &mut self.finder) else { return };
         let position = spans.len() as u32 - 1;
-        self.index.insert_unique(hash(last.name.of(slab)), position, |at| hash_at(slab, spans, *at));
+        finder.index.insert_unique(hash(last.name.of(slab)), position, |at| hash_at(slab, spans, *at));
     }
 
     /// Has a variable's value stand somewhere else.
@@ -327,34 +412,34 @@ impl Vars {
 
     #[inline]
     pub(super) fn position(&self, tag: u32, name: &[u8]) -> Option<usize> {
-        if self.seen.may_have(tag) { self.search(tag, name) } else { None }
+        let finder = self.finder.as_ref()?;
+        if finder.seen.may_have(tag) { self.search(finder, tag, name) } else { None }
     }
 
-    fn search(&self, tag: u32, name: &[u8]) -> Option<usize> {
+    fn search(&self, finder: &Finder, tag: u32, name: &[u8]) -> Option<usize> {
         if let Some(known) = Known::by_tag(tag, name) {
-            return usize::try_from(self.known[known as usize].checked_sub(1)?).ok();
+            return usize::try_from(finder.known[known as usize].checked_sub(1)?).ok();
         }
         let matches = |span: &Span| span.tag == tag && span.name.of(&self.slab) == name;
         if self.spans.len() <= SCAN {
             return self.spans.iter().position(matches);
         }
-        let found = self.index.find(hash(name), |at| {
+        let found = finder.index.find(hash(name), |at| {
             usize::try_from(*at).is_ok_and(|position| self.spans.get(position).is_some_and(matches))
         })?;
         usize::try_from(*found).ok()
     }
 
     fn reindex(&mut self) {
-        self.known = [0; Known::ALL.len()];
-        self.index.clear();
+        let Some(finder) = &mut self.finder else { return };
+        finder.known = [0; Known::ALL.len()];
+        finder.index.clear();
         let (slab, spans) = (&self.slab, &self.spans);
-        for (position, span) in (0u32..).zip(spans) {
-            if let Some(known) = span.known {
-                self.known[known as usize] = position + 1;
-            }
+        for (position, span) in spans.iter().enumerate() {
+            finder.note(span.known, position);
             if spans.len() > SCAN {
                 let hash = hash(span.name.of(slab));
-                self.index.insert_unique(hash, position, |at| hash_at(slab, spans, *at));
+                finder.index.insert_unique(hash, position as u32, |at| hash_at(slab, spans, *at));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The head of the response under way, and what is known about the request it answers.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::Policy;
 use crate::environ::{Environ, Known};
@@ -191,13 +191,10 @@ impl Head {
 
     /// Sets Content-Length where there is none.
     pub(super) fn set_length(&mut self, length: u64) {
-        let mut digits = [0; 20];
-        let mut cursor = &mut digits[..];
-        // Twenty digits hold any length, and digits are no control characters.
-        let _ = write!(cursor, "{length}");
-        let left = cursor.len();
-        let digits = digits.get(..20 - left).unwrap_or_default();
-        let _ = self.headers.set_default("Content-Length", digits);
+        if !self.headers.contains("Content-Length") {
+            // Digits are no control characters.
+            let _ = self.headers.append("Content-Length", itoa::Buffer::new().format(length));
+        }
     }
 
     /// Lends an empty buffer to put bytes together for the wire.

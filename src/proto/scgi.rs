@@ -42,9 +42,9 @@ mod pairs;
 pub use encode::{EncodeError, encode_head, encode_netstring};
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder};
-#[cfg(unix)]
-pub(crate) use pairs::pair_at;
 pub use pairs::{Check, Pairs, check};
+#[cfg(unix)]
+pub(crate) use pairs::{pair_at, pair_named};
 
 /// The name of the variable that comes first and says how long the body is.
 const CONTENT_LENGTH: &[u8] = b"CONTENT_LENGTH";

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
+use super::pairs::{collect_pairs, set_line};
 use super::ready::Event;
-use super::{FIRST, Settings, attributes, body_too_short, check_body, collect_pairs, log_refusal, set_line};
+use super::{FIRST, Settings, attributes, body_too_short, check_body, log_refusal};
 use crate::app::refusal;
 use crate::environ::{Abort, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, live_streams};
 use crate::notice::Notice;
-use crate::proto::scgi::{HeadDecoder, Pairs, check, pair_at};
+use crate::proto::scgi::{HeadDecoder, Pairs, check, pair_at, pair_named};
 
 /// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
 const MOST_REST: usize = 64 * 1024;
@@ -380,8 +381,8 @@ fn read_pairs(head: &mut Vec<u8>, settings: &Settings, vars: Vars) -> Request {
     let vars = &mut request.vars;
     request.error = match checked {
         Ok(()) => {
-            collect_pairs(vars, head, settings, |head, at| Some(pair_at(head, at)?.map_err(Error::from)))
-                .and_then(|()| settings.front.apply(vars))
+            let next = |head: &[u8], at: &mut usize| Some(pair_at(head, at)?.map_err(Error::from));
+            collect_pairs(vars, head, settings, next, pair_named).and_then(|()| settings.front.apply(vars))
         }
         Err(error) => {
             set_line(vars, Pairs::new(head).filter_map(Result::ok));

@@ -1,7 +1,7 @@
 //! Name-value pairs (section 3.4): the content of PARAMS, GET_VALUES and GET_VALUES_RESULT.
 
 use crate::error::Error;
-use crate::proto::PairPlaces;
+use crate::proto::{NamedPair, PairPlaces, same};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
@@ -82,6 +82,19 @@ pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces,
     let middle = start + name as usize;
     *at = middle + value as usize;
     Some(Ok((start..middle, middle..*at)))
+}
+
+/// The pair that begins at `at`, if it is a short one and has this name.
+#[inline(always)]
+pub(crate) fn pair_named(block: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
+    let &[name @ ..0x80, value @ ..0x80, ref rest @ ..] = block.get(at..)? else { return None };
+    let (name_len, value_len) = (usize::from(name), usize::from(value));
+    let (name, rest) = rest.split_at_checked(name_len)?;
+    if value_len > rest.len() || !same(name, expected) {
+        return None;
+    }
+    let value_at = at + 2 + name_len;
+    Some(NamedPair { name_at: at + 2, value_at, value_len, end: value_at + value_len })
 }
 
 impl FusedIterator for Pairs<'_> {}

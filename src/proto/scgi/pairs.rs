@@ -3,7 +3,7 @@
 use super::error::DecodeError;
 use super::{CONTENT_LENGTH, SCGI};
 use crate::environ::content_length;
-use crate::proto::PairPlaces;
+use crate::proto::{NamedPair, PairPlaces, same};
 use std::iter::FusedIterator;
 use std::ops::Range;
 
@@ -64,6 +64,18 @@ pub(crate) fn pair_at(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, 
     };
     *at = start + length + 1;
     Some(Ok((name, start..start + length)))
+}
+
+/// The pair that begins at `at`, if it has this name.
+#[inline(always)]
+pub(crate) fn pair_named(head: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
+    let (name, rest) = head.get(at..)?.split_at_checked(expected.len())?;
+    let [0, value @ ..] = rest else { return None };
+    if !same(name, expected) {
+        return None;
+    }
+    let (value_at, value_len) = (at + name.len() + 1, memchr::memchr(0, value)?);
+    Some(NamedPair { name_at: at, value_at, value_len, end: value_at + value_len + 1 })
 }
 
 impl FusedIterator for Pairs<'_> {}

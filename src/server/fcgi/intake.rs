@@ -5,12 +5,13 @@ use super::feed::{Feed, Inbound, KEPT, Key};
 use crate::environ::{Known, Role, Vars, content_length};
 use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{
-    self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode, pair_at,
+    self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode, pair_at, pair_named,
 };
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
 use crate::server::link::Link;
-use crate::server::{Settings, body_too_short, check_body, collect_pairs, set_line};
+use crate::server::pairs::{collect_pairs, set_line};
+use crate::server::{Settings, body_too_short, check_body};
 
 /// A request whose head is whole, and whose body is too if it is small.
 pub(in crate::server) struct Request {
@@ -564,7 +565,8 @@ fn read_params(
     }
     // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
     let protocol = |error: fcgi::PairError| Refused::Protocol(error.into());
-    collect_pairs(vars, params, settings, |params, at| Some(pair_at(params, at)?.map_err(protocol)))?;
+    let next = |params: &[u8], at: &mut usize| Some(pair_at(params, at)?.map_err(protocol));
+    collect_pairs(vars, params, settings, next, pair_named)?;
     if vars.known(Known::ContentLength) == Some(b"-1") {
         // Caddy's way to say that it does not know.
         vars.remove("CONTENT_LENGTH");

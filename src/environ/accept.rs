@@ -74,7 +74,7 @@ impl<'v> Collector<'v> {
         &mut self,
         at: &mut usize,
         most: usize,
-        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
+        named: impl FnMut(&[u8], usize, &[u8]) -> Option<NamedPair>,
     ) -> usize {
         self.vars.follow(at, most, named);
         self.vars.len()

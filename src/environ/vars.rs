@@ -336,7 +336,7 @@ impl Vars {
         &mut self,
         at: &mut usize,
         most: usize,
-        named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
+        mut named: impl FnMut(&[u8], usize, &[u8]) -> Option<NamedPair>,
     ) {
         let Some(finder) = self.finder.as_mut().filter(|_| self.spans.is_empty()) else { return };
         if u32::try_from(self.slab.len()).is_err() {

@@ -1,5 +1,7 @@
 //! A block of names and values becomes a request's variables.
 
+use std::ops::Range;
+
 use super::Settings;
 use crate::environ::{Collector, Vars};
 use crate::error::Error;
@@ -18,31 +20,53 @@ fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
 /// what was refused.
 const LINE: [&[u8]; 4] = [b"REQUEST_METHOD", b"REQUEST_URI", b"SERVER_PROTOCOL", b"REMOTE_ADDR"];
 
-/// Turns a block of names and values into variables, which take its memory over. `next` gives the places of the pair at
-/// a place that moves on, `named` those of one whose name is expected. Behind an error [what every request has](LINE) is
-/// taken still.
-pub(super) fn collect_pairs<E: From<Error>>(
+/// How names and values stand in a block.
+pub(super) trait Format {
+    /// What may be wrong with them.
+    type Error: From<Error>;
+
+    /// The places of the pair at a place that moves on; `None` at the end.
+    fn next(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Self::Error>>;
+
+    /// The pair at a place, if it has this name; it need not be found.
+    fn named(block: &[u8], at: usize, name: &[u8]) -> Option<NamedPair>;
+
+    /// A rule that the pairs have to follow, told each in its turn. Who broke it is asked again.
+    fn check(&mut self, name: &[u8], value: &[u8]) -> Result<(), Self::Error> {
+        let _ = (name, value);
+        Ok(())
+    }
+}
+
+/// Turns a block of names and values into variables, which take its memory over. Behind an error
+/// [what every request has](LINE) is taken still.
+pub(super) fn collect_pairs<F: Format>(
     vars: &mut Vars,
     block: &mut Vec<u8>,
     settings: &Settings,
-    next: impl Fn(&[u8], &mut usize) -> Option<Result<PairPlaces, E>>,
-    named: impl Fn(&[u8], usize, &[u8]) -> Option<NamedPair>,
-) -> Result<(), E> {
+    format: &mut F,
+) -> Result<(), F::Error> {
     let mut collector = Collector::over(vars, block);
     let most = if settings.max_pairs == 0 { usize::MAX } else { settings.max_pairs };
     let mut at = 0;
-    let mut count = collector.follow(&mut at, most, named);
+    let mut count = collector.follow(&mut at, most, |block, at, name| {
+        let pair = F::named(block, at, name)?;
+        let value = block.get(pair.value_at..pair.value_at + pair.value_len)?;
+        format.check(name, value).ok().map(|()| pair)
+    });
     loop {
         let here = at;
-        let Some(pair) = next(collector.block(), &mut at) else { break };
+        let Some(pair) = F::next(collector.block(), &mut at) else { break };
         count += 1;
-        let taken = check_pairs(count, settings).map_err(E::from).and_then(|()| {
+        let taken = check_pairs(count, settings).map_err(F::Error::from).and_then(|()| {
             let (name, value) = pair?;
+            let part = |place: &Range<usize>| collector.block().get(place.clone()).unwrap_or_default();
+            format.check(part(&name), part(&value))?;
             Ok(collector.push_from_block(&name, &value)?)
         });
         if taken.is_err() {
             at = here;
-            while let Some(Ok((name, value))) = next(collector.block(), &mut at) {
+            while let Some(Ok((name, value))) = F::next(collector.block(), &mut at) {
                 if collector.block().get(name.clone()).is_some_and(|name| LINE.contains(&name)) {
                     collector.push_from_block(&name, &value)?;
                 }
@@ -67,20 +91,52 @@ mod tests {
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-    fn by_fcgi(vars: &mut Vars, pairs: Pairs<'_>) {
+    struct Fcgi;
+
+    impl Format for Fcgi {
+        type Error = Error;
+
+        fn next(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Error>> {
+            Some(fcgi::pair_at(block, at)?.map_err(Error::from))
+        }
+
+        fn named(block: &[u8], at: usize, name: &[u8]) -> Option<NamedPair> {
+            fcgi::pair_named(block, at, name)
+        }
+    }
+
+    /// The name `NO` breaks its rule, and so does `MAYBE` with that value.
+    struct Scgi;
+
+    impl Format for Scgi {
+        type Error = Error;
+
+        fn next(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Error>> {
+            Some(scgi::pair_at(block, at)?.map_err(Error::from))
+        }
+
+        fn named(block: &[u8], at: usize, name: &[u8]) -> Option<NamedPair> {
+            scgi::pair_named(block, at, name)
+        }
+
+        fn check(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
+            let broken = name == b"NO" || (name, value) == (b"MAYBE", b"NO");
+            if broken { Err(Error::bad_request("no")) } else { Ok(()) }
+        }
+    }
+
+    fn by_fcgi(vars: &mut Vars, pairs: Pairs<'_>) -> Result<(), Error> {
         let mut block = Vec::new();
         for (name, value) in pairs {
             fcgi::encode::pair(&mut block, name.as_bytes(), value.as_bytes()).unwrap();
         }
-        let next = |block: &[u8], at: &mut usize| Some(fcgi::pair_at(block, at)?.map_err(Error::from));
-        collect_pairs(vars, &mut block, &Settings::default(), next, fcgi::pair_named).unwrap();
+        collect_pairs(vars, &mut block, &Settings::default(), &mut Fcgi)
     }
 
-    fn by_scgi(vars: &mut Vars, pairs: Pairs<'_>) {
+    fn by_scgi(vars: &mut Vars, pairs: Pairs<'_>) -> Result<(), Error> {
         let text: Vec<_> = pairs.iter().flat_map(|(name, value)| [*name, "\0", *value, "\0"]).collect();
         let mut block = text.concat().into_bytes();
-        let next = |block: &[u8], at: &mut usize| Some(scgi::pair_at(block, at)?.map_err(Error::from));
-        collect_pairs(vars, &mut block, &Settings::default(), next, scgi::pair_named).unwrap();
+        collect_pairs(vars, &mut block, &Settings::default(), &mut Scgi)
     }
 
     #[test]
@@ -123,9 +179,9 @@ mod tests {
                 requests.iter().flat_map(|one| requests.iter().map(move |two| (one, two)))
             {
                 let (mut vars, mut fresh) = (Vars::new(), Vars::new());
-                collect(&mut vars, before);
-                collect(&mut vars, request);
-                collect(&mut fresh, request);
+                collect(&mut vars, before).unwrap();
+                collect(&mut vars, request).unwrap();
+                collect(&mut fresh, request).unwrap();
                 assert_eq!(vars, fresh, "after {before:?}");
                 assert_eq!(vars.has_wsgi_names(), fresh.has_wsgi_names());
                 for (name, _) in before.iter().chain(*request) {
@@ -150,9 +206,25 @@ mod tests {
             for name in names.bytes() {
                 fcgi::encode::pair(&mut block, &[name], b"").unwrap();
             }
-            let next = |block: &[u8], at: &mut usize| Some(fcgi::pair_at(block, at)?.map_err(Error::from));
-            let result = collect_pairs(&mut vars, &mut block, &settings, next, fcgi::pair_named);
+            let result = collect_pairs(&mut vars, &mut block, &settings, &mut Fcgi);
             assert_eq!(result.map_err(|error| error.status()).err(), (!taken).then_some(431));
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_found_whatever_came_before_and_the_rest_is_looked_through() {
+        let good = [("A", "1"), ("MAYBE", "YES"), ("REQUEST_METHOD", "GET")];
+        let bad: [Pairs<'_>; 2] = [
+            &[("A", "1"), ("MAYBE", "NO"), ("REQUEST_METHOD", "HEAD"), ("B", "2")],
+            &[("A", "1"), ("NO", ""), ("REQUEST_METHOD", "HEAD"), ("B", "2")],
+        ];
+        for before in [&[][..], &good] {
+            for request in bad {
+                let mut vars = Vars::new();
+                by_scgi(&mut vars, before).unwrap();
+                assert_eq!(by_scgi(&mut vars, request).unwrap_err().status(), 400);
+                assert_eq!(vars, Vars::from([("A", "1"), ("REQUEST_METHOD", "HEAD")]));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::core::{Job, Serve, Session, Spares, Worker, lock};
 use super::link::{Link, Received, Wait};
-use super::pairs::{collect_pairs, set_line};
+use super::pairs::{Format, collect_pairs};
 use super::ready::Event;
 use super::{FIRST, Settings, attributes, body_too_short, check_body, log_refusal};
 use crate::app::refusal;
@@ -16,7 +16,8 @@ use crate::environ::{Abort, Environ, Live, Vars};
 use crate::error::{BoxError, Error};
 use crate::handlers::{Attributes, BaseCgiHandler, BaseHandler, End, Scratch, Streams, base, live_streams};
 use crate::notice::Notice;
-use crate::proto::scgi::{HeadDecoder, Pairs, check, pair_at, pair_named};
+use crate::proto::scgi::{Check, HeadDecoder, pair_at, pair_named};
+use crate::proto::{NamedPair, PairPlaces};
 
 /// The end of an answer for which there is no room waits in memory up to this size, and holds no worker.
 const MOST_REST: usize = 64 * 1024;
@@ -374,23 +375,38 @@ fn refuse(error: &BoxError) {
 /// Turns a whole head into variables, which take its memory over; what is wrong with it is answered.
 fn read_pairs(head: &mut Vec<u8>, settings: &Settings, vars: Vars) -> Request {
     let mut request = Request { vars, length: 0, error: None, gathered: Vec::new(), ended: false };
-    let checked = check(head).map_err(Error::from).and_then(|length| {
-        request.length = length;
-        check_body(length, settings)
-    });
-    let vars = &mut request.vars;
-    request.error = match checked {
-        Ok(()) => {
-            let next = |head: &[u8], at: &mut usize| Some(pair_at(head, at)?.map_err(Error::from));
-            collect_pairs(vars, head, settings, next, pair_named).and_then(|()| settings.front.apply(vars))
-        }
-        Err(error) => {
-            set_line(vars, Pairs::new(head).filter_map(Result::ok));
-            Err(error)
-        }
-    }
-    .err();
+    let (vars, mut pairs) = (&mut request.vars, Pairs::default());
+    request.error = collect_pairs(vars, head, settings, &mut pairs)
+        .and_then(|()| {
+            request.length = pairs.0.finish()?;
+            check_body(request.length, settings)
+        })
+        .and_then(|()| settings.front.apply(vars))
+        .err();
     request
+}
+
+/// The names and values of a head, each ended by a NUL.
+#[derive(Default)]
+struct Pairs(Check);
+
+impl Format for Pairs {
+    type Error = Error;
+
+    #[inline]
+    fn next(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Error>> {
+        Some(pair_at(head, at)?.map_err(Error::from))
+    }
+
+    #[inline(always)]
+    fn named(head: &[u8], at: usize, name: &[u8]) -> Option<NamedPair> {
+        pair_named(head, at, name)
+    }
+
+    #[inline]
+    fn check(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
+        Ok(self.0.pair(name, value)?)
+    }
 }
 
 /// The body: what was gathered before the start, then the connection.

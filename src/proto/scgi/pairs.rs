@@ -85,13 +85,14 @@ impl FusedIterator for Pairs<'_> {}
 /// CONTENT_LENGTH comes first and has decimal digits, SCGI is there and `1`, as the specification wants. A further
 /// CONTENT_LENGTH is taken when it is empty or has the same bytes as the first: nginx sends its own first and the
 /// configured one later. The first counts. Other names may repeat.
-#[derive(Clone, Debug, Default)]
-pub struct Check<'a> {
-    content_length: Option<(&'a [u8], u64)>,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Check {
+    /// Of the body, and how many digits say so: who has both in common has the same bytes.
+    content_length: Option<(u64, usize)>,
     has_scgi: bool,
 }
 
-impl<'a> Check<'a> {
+impl Check {
     /// A check for a new head.
     pub fn new() -> Self {
         Self::default()
@@ -102,12 +103,13 @@ impl<'a> Check<'a> {
     /// # Errors
     ///
     /// A [`DecodeError`] that is about CONTENT_LENGTH or SCGI.
-    pub fn pair(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), DecodeError> {
-        let Some((first, _)) = self.content_length else {
+    pub fn pair(&mut self, name: &[u8], value: &[u8]) -> Result<(), DecodeError> {
+        let Some((length, digits)) = self.content_length else {
             return self.first_pair(name, value);
         };
         match name {
-            CONTENT_LENGTH if !value.is_empty() && value != first => {
+            CONTENT_LENGTH if value.is_empty() => Ok(()),
+            CONTENT_LENGTH if value.len() != digits || content_length(value) != Ok(Some(length)) => {
                 Err(DecodeError::ConflictingContentLength)
             }
             SCGI if value != b"1" => Err(DecodeError::NotVersion1),
@@ -125,16 +127,16 @@ impl<'a> Check<'a> {
     ///
     /// [`DecodeError::ContentLengthNotFirst`] for a head without pairs, [`DecodeError::MissingScgi`].
     pub fn finish(self) -> Result<u64, DecodeError> {
-        let (_, length) = self.content_length.ok_or(DecodeError::ContentLengthNotFirst)?;
+        let (length, _) = self.content_length.ok_or(DecodeError::ContentLengthNotFirst)?;
         if self.has_scgi { Ok(length) } else { Err(DecodeError::MissingScgi) }
     }
 
-    fn first_pair(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), DecodeError> {
+    fn first_pair(&mut self, name: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         if name != CONTENT_LENGTH {
             return Err(DecodeError::ContentLengthNotFirst);
         }
         let length = content_length(value).map_err(DecodeError::ContentLength)?;
-        self.content_length = Some((value, length.ok_or(DecodeError::EmptyContentLength)?));
+        self.content_length = Some((length.ok_or(DecodeError::EmptyContentLength)?, value.len()));
         Ok(())
     }
 }

@@ -7,10 +7,11 @@ use crate::error::{BoxError, Error, Fault};
 use crate::proto::fcgi::{
     self, Decoder, EndOfInput, Event, Names, Pairs, ProtocolStatus, Values, encode, pair_at, pair_named,
 };
+use crate::proto::{NamedPair, PairPlaces};
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
 use crate::server::link::Link;
-use crate::server::pairs::{collect_pairs, set_line};
+use crate::server::pairs::{Format, collect_pairs, set_line};
 use crate::server::{Settings, body_too_short, check_body};
 
 /// A request whose head is whole, and whose body is too if it is small.
@@ -563,10 +564,7 @@ fn read_params(
         );
         return Err(Error::new(Fault::Peer, 431, message).into());
     }
-    // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
-    let protocol = |error: fcgi::PairError| Refused::Protocol(error.into());
-    let next = |params: &[u8], at: &mut usize| Some(pair_at(params, at)?.map_err(protocol));
-    collect_pairs(vars, params, settings, next, pair_named)?;
+    collect_pairs(vars, params, settings, &mut Params)?;
     if vars.known(Known::ContentLength) == Some(b"-1") {
         // Caddy's way to say that it does not know.
         vars.remove("CONTENT_LENGTH");
@@ -579,4 +577,22 @@ fn read_params(
     length.map_or(Ok(()), |length| check_body(length, settings))?;
     settings.front.apply(vars)?;
     Ok(length)
+}
+
+/// The names and values of PARAMS, each pair behind its lengths.
+struct Params;
+
+impl Format for Params {
+    type Error = Refused;
+
+    #[inline]
+    fn next(params: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Refused>> {
+        // A pair past the end of PARAMS: the peer and we disagree about the bytes themselves.
+        Some(pair_at(params, at)?.map_err(|error| Refused::Protocol(error.into())))
+    }
+
+    #[inline(always)]
+    fn named(params: &[u8], at: usize, name: &[u8]) -> Option<NamedPair> {
+        pair_named(params, at, name)
+    }
 }

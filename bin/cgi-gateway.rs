@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+#[cfg(unix)]
+#[global_allocator]
+static MEMORY: gatewright::cli::Arena = gatewright::cli::Arena::new();
+
 fn main() -> ExitCode {
     gatewright::cli::cgi::main()
 }

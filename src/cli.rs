@@ -28,4 +28,6 @@ mod spool;
 mod units;
 mod usage;
 
+#[cfg(unix)]
+pub use crate::sys::Arena;
 pub use own::run;

@@ -267,10 +267,12 @@ impl Headers {
         self.spans.clear();
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) {
+    /// Adds a header at the end. As with pairs, it is checked when the response is started.
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         if self.slab.capacity() == 0 {
             // Most heads fit, and need not grow piece by piece.
-            self.slab.reserve(128);
+            self.slab.reserve(192);
+            self.spans.reserve(8);
         }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
@@ -330,9 +332,25 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
     TABLE[usize::from(byte)]
 }
 
-/// Whether there is any control character: 0x00–0x1F, 0x7F. All of them are looked at: that is several at once.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f))
+/// Whether there is any control character: 0x00–0x1F, 0x7F. Eight are looked at at once.
+pub(crate) fn has_control(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let controls = |word: u64| {
+        let del = word ^ (ONES * 0x7f);
+        word.wrapping_sub(ONES * 0x20) & !word | del.wrapping_sub(ONES) & !del
+    };
+    let found = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(last), _, _) => {
+            let words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+            words.fold(controls(u64::from_ne_bytes(*last)), |found, word| found | controls(word))
+        }
+        (None, Some(first), Some(last)) => {
+            let (first, last) = (u32::from_ne_bytes(*first), u32::from_ne_bytes(*last));
+            controls(u64::from(first) << 32 | u64::from(last))
+        }
+        _ => bytes.iter().fold(0, |found, byte| found | controls(ONES * u64::from(*byte))),
+    };
+    found & (ONES * 0x80) != 0
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.
@@ -451,6 +469,20 @@ mod tests {
         let mut headers = Headers::from([("X", "old")]);
         assert!(headers.set("x\n", "good").is_err());
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_are() {
+        for length in 0..40 {
+            for byte in 0..=255u8 {
+                assert!(!has_control(&vec![b'~'; length]));
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(has_control(&text), byte.is_ascii_control(), "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

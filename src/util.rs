@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
@@ -246,9 +247,10 @@ pub trait FileSource: Read {
         None
     }
 
-    /// How many of the file's bytes are meant, from where it stands: whoever takes [`as_file`](FileSource::as_file) sends
-    /// no more. `None`, the default, is all of them, to its end.
-    fn limit(&self) -> Option<u64> {
+    /// Which of the file's bytes are meant, where that is known: the first of them is where the file stands, and it had
+    /// all of them a moment ago. Whoever takes [`as_file`](FileSource::as_file) sends no others, and need not ask the
+    /// system again. `None`, the default, is all from where the file stands to its end.
+    fn part(&self) -> Option<Range<u64>> {
         None
     }
 }
@@ -356,7 +358,28 @@ pub fn format_date_time(seconds: f64) -> String {
     let Time { day, year, month, day_of_month, hour, minute, second } = time_of(seconds);
     let weekday = usize::try_from(day.rem_euclid(7)).ok().and_then(|at| DAYS.get(at)).unwrap_or(&"Thu");
     let month = month_name(month);
-    format!("{weekday}, {day_of_month:02} {month} {year:4} {hour:02}:{minute:02}:{second:02} GMT")
+    // Every answer has one or two: piece by piece it takes a tenth of what the macro for texts does.
+    let mut date = String::with_capacity(29);
+    let pair = |date: &mut String, number: i64| {
+        let number = u8::try_from(number).unwrap_or_default();
+        date.extend([number / 10, number % 10].map(|digit| char::from(b'0' + digit)));
+    };
+    date.push_str(weekday);
+    date.push_str(", ");
+    pair(&mut date, day_of_month);
+    date.push(' ');
+    date.push_str(month);
+    date.push(' ');
+    match year {
+        1000..=9999 => [year / 100, year % 100].into_iter().for_each(|half| pair(&mut date, half)),
+        _ => date.push_str(&format!("{year:4}")),
+    }
+    for (before, number) in [(' ', hour), (':', minute), (':', second)] {
+        date.push(before);
+        pair(&mut date, number);
+    }
+    date.push_str(" GMT");
+    date
 }
 
 /// A moment by the calendar, in UTC.

@@ -9,13 +9,12 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
-use std::ffi::OsStr;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -126,16 +125,23 @@ impl Dir {
     }
 
     /// PATH_INFO as a path beneath the folder; `None` where no client may look.
-    fn path_of(&self, path_info: &[u8]) -> Option<Vec<u8>> {
+    fn path_of<'p>(&self, path_info: &'p [u8]) -> Option<Cow<'p, [u8]>> {
         let names = || path_info.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
         let allowed = names().enumerate().all(|(at, name)| match name {
             b"." | b".." => false,
             name => self.hidden || !name.starts_with(b".") || (at == 0 && name == b".well-known"),
         });
-        allowed.then(|| names().collect::<Vec<_>>().join(&b'/'))
+        allowed.then(|| {
+            let inner = path_info.strip_prefix(b"/").unwrap_or(path_info);
+            let inner = inner.strip_suffix(b"/").unwrap_or(inner);
+            match inner.split(|byte| *byte == b'/').any(<[u8]>::is_empty) {
+                true => names().collect::<Vec<_>>().join(&b'/').into(),
+                false => inner.into(),
+            }
+        })
     }
 
-    fn find(&self, root: &Folder, path_info: &[u8]) -> Result<Target, NotOpened> {
+    fn find<'p>(&self, root: &Inside<'_>, path_info: &'p [u8]) -> Result<Target<'p>, NotServed> {
         let path = self.path_of(path_info).ok_or(NotOpened::Missing)?;
         if !path_info.ends_with(b"/") {
             return Ok(match root.open(&path)? {
@@ -146,14 +152,16 @@ impl Dir {
         for name in &self.index {
             let path = beneath(&path, name);
             match root.open(&path) {
-                Ok(Found::File(file, metadata)) => return Ok(Target::File { path, file, metadata }),
-                Ok(Found::Folder(_)) | Err(NotOpened::Missing) => {}
+                Ok(Found::File(file, metadata)) => {
+                    return Ok(Target::File { path: path.into(), file, metadata });
+                }
+                Ok(Found::Folder(_)) | Err(NotServed::Path(NotOpened::Missing)) => {}
                 Err(error) => return Err(error),
             }
         }
         match root.open(&path)? {
             Found::Folder(folder) => Ok(Target::Folder { path, folder }),
-            Found::File(..) => Err(NotOpened::NotAFolder),
+            Found::File(..) => Err(NotOpened::NotAFolder.into()),
         }
     }
 
@@ -165,10 +173,7 @@ impl Dir {
             [b'/', ..] => environ.path_info(),
             _ => return plain(respond, "400 Bad Request", &[]),
         };
-        let root = self.root.enter().map_err(|error| {
-            let message = format!("the folder \"{}\" cannot be entered", self.root.path().display());
-            Error::new(Fault::Gateway, scarce(&error), message).with_source(error)
-        })?;
+        let root = Inside { root: &self.root, entered: OnceCell::new() };
         match self.find(&root, path_info) {
             Ok(Target::File { path, file, metadata }) => {
                 Answer { root: &root, path: &path, environ }.file(file, metadata, respond)
@@ -177,14 +182,44 @@ impl Dir {
             Ok(Target::Folder { path, folder }) if self.listing => {
                 let title = [environ.script_name(), path_info].concat();
                 let nonce = unguessable();
-                match listing::page(&root, &path, &folder, &title, self.hidden, &nonce) {
+                let page = root
+                    .folder()
+                    .and_then(|root| Ok(listing::page(root, &path, &folder, &title, self.hidden, &nonce)?));
+                match page {
                     Ok(page) => respond.start("200 OK", listing::headers(&nonce))?.send(page),
-                    Err(error) => refuse(error, path_info, respond),
+                    Err(error) => self.refuse(error, path_info, respond),
                 }
             }
             Ok(Target::Folder { .. }) => plain(respond, "403 Forbidden", &[]),
-            Err(error) => refuse(error, path_info, respond),
+            Err(error) => self.refuse(error, path_info, respond),
         }
+    }
+
+    /// The answer where nothing was opened: whether there is something that may not be seen, nobody learns.
+    fn refuse(&self, error: NotServed, path_info: &[u8], respond: Responder<'_>) -> AppResult {
+        static DENIED: Notice = Notice::new();
+        static OUTSIDE: Notice = Notice::new();
+        let failed = |message: String, error: io::Error| {
+            Err(Error::new(Fault::Gateway, scarce(&error), message).with_source(error).into())
+        };
+        let shown = path_info.escape_ascii();
+        let error = match error {
+            NotServed::Root(error) => {
+                let message = format!("the folder \"{}\" cannot be entered", self.root.path().display());
+                return failed(message, error);
+            }
+            NotServed::Path(error) => error,
+        };
+        match error {
+            NotOpened::Missing | NotOpened::NotAFolder | NotOpened::Special => {}
+            NotOpened::Outside => OUTSIDE.warn(format_args!("dir: {shown}: {error}; answered with 404")),
+            NotOpened::Denied => {
+                DENIED.warn(format_args!("dir: {shown}: {error}; answered with 403"));
+                return plain(respond, "403 Forbidden", &[]);
+            }
+            NotOpened::Failed(error) => return failed(format!("\"{shown}\" cannot be opened"), error),
+        }
+        plain(respond, "404 Not Found", &[])
     }
 }
 
@@ -202,10 +237,50 @@ impl Application for Dir {
 }
 
 /// What a path leads to.
-enum Target {
-    File { path: Vec<u8>, file: File, metadata: Metadata },
+enum Target<'p> {
+    File { path: Cow<'p, [u8]>, file: File, metadata: Metadata },
     NeedsSlash,
-    Folder { path: Vec<u8>, folder: Folder },
+    Folder { path: Cow<'p, [u8]>, folder: Folder },
+}
+
+/// The folder during one request, entered only where that is needed.
+struct Inside<'d> {
+    root: &'d Root,
+    entered: OnceCell<Folder>,
+}
+
+impl Inside<'_> {
+    fn open(&self, path: &[u8]) -> Result<Found, NotServed> {
+        let plain = if self.entered.get().is_none() { self.root.open_plain(path) } else { None };
+        plain.map_or_else(|| Ok(self.folder()?.open(path)?), Ok)
+    }
+
+    /// The same for what is mostly not there.
+    fn open_if_there(&self, path: &[u8]) -> Option<Found> {
+        let lacks = self.entered.get().is_none() && self.root.lacks(path);
+        if lacks { None } else { self.open(path).ok() }
+    }
+
+    fn folder(&self) -> Result<&Folder, NotServed> {
+        if let Some(folder) = self.entered.get() {
+            return Ok(folder);
+        }
+        let folder = self.root.enter().map_err(NotServed::Root)?;
+        Ok(self.entered.get_or_init(|| folder))
+    }
+}
+
+/// Why nothing was found to serve.
+enum NotServed {
+    /// The folder itself cannot be entered.
+    Root(io::Error),
+    Path(NotOpened),
+}
+
+impl From<NotOpened> for NotServed {
+    fn from(error: NotOpened) -> Self {
+        NotServed::Path(error)
+    }
 }
 
 /// The path of a name in a folder.
@@ -219,26 +294,6 @@ fn unguessable() -> String {
     format!("{:016x}{:016x}", random(), random())
 }
 
-/// The answer where nothing was opened: whether there is something that may not be seen, nobody learns.
-fn refuse(error: NotOpened, path_info: &[u8], respond: Responder<'_>) -> AppResult {
-    static DENIED: Notice = Notice::new();
-    static OUTSIDE: Notice = Notice::new();
-    let shown = path_info.escape_ascii();
-    match error {
-        NotOpened::Missing | NotOpened::NotAFolder | NotOpened::Special => {}
-        NotOpened::Outside => OUTSIDE.warn(format_args!("dir: {shown}: {error}; answered with 404")),
-        NotOpened::Denied => {
-            DENIED.warn(format_args!("dir: {shown}: {error}; answered with 403"));
-            return plain(respond, "403 Forbidden", &[]);
-        }
-        NotOpened::Failed(error) => {
-            let message = format!("\"{shown}\" cannot be opened");
-            return Err(Error::new(Fault::Gateway, scarce(&error), message).with_source(error).into());
-        }
-    }
-    plain(respond, "404 Not Found", &[])
-}
-
 /// 503 for what passes by itself.
 fn scarce(error: &io::Error) -> u16 {
     match error.raw_os_error() {
@@ -249,7 +304,7 @@ fn scarce(error: &io::Error) -> u16 {
 
 /// A file on its way to the client.
 struct Answer<'a, 'r> {
-    root: &'a Folder,
+    root: &'a Inside<'a>,
     path: &'a [u8],
     environ: &'a Environ<'r>,
 }
@@ -260,9 +315,9 @@ impl Answer<'_, '_> {
         let validators =
             Validators::new(&metadata, encoding.map(|encoding| encoding.name), SystemTime::now());
         let mut headers = Headers::new();
-        headers.append("ETag", validators.etag())?;
-        headers.append("Last-Modified", validators.last_modified())?;
-        headers.append("Vary", "Accept-Encoding")?;
+        headers.push(b"ETag", validators.etag());
+        headers.push(b"Last-Modified", validators.last_modified().as_bytes());
+        headers.push(b"Vary", b"Accept-Encoding");
         match validators.decide(self.environ) {
             Decision::Failed => return plain(respond, "412 Precondition Failed", &[]),
             Decision::NotModified => {
@@ -271,17 +326,17 @@ impl Answer<'_, '_> {
             }
             Decision::Serve => {}
         }
-        let media = media::media_type(OsStr::from_bytes(self.path));
+        let media = media::media_type(self.path);
         if let Some(encoding) = encoding {
-            headers.append("Content-Encoding", encoding.name)?;
+            headers.push(b"Content-Encoding", encoding.name.as_bytes());
         }
         let length = metadata.len();
         // RFC 9110, section 14.2: for other methods a range has no meaning.
-        let asked = self.environ.header("Range").filter(|_| self.environ.method() == b"GET");
+        let asked = self.environ.get("HTTP_RANGE").filter(|_| self.environ.method() == b"GET");
         let asked = asked.filter(|_| validators.range_counts(self.environ));
         match asked.map_or(Ranges::Whole, |header| range::parse(header, length)) {
             Ranges::Whole => {
-                headers.append("Accept-Ranges", "bytes")?;
+                headers.push(b"Accept-Ranges", b"bytes");
                 self.part("200 OK", headers, &media, &mut file, 0..length, respond)
             }
             Ranges::Unsatisfiable => {
@@ -290,7 +345,7 @@ impl Answer<'_, '_> {
             }
             Ranges::Parts(parts) => match parts.as_slice() {
                 [part] => {
-                    headers.append("Content-Range", content_range(part, length))?;
+                    headers.push(b"Content-Range", content_range(part, length).as_bytes());
                     self.part("206 Partial Content", headers, &media, &mut file, part.clone(), respond)
                 }
                 parts => self.parts(headers, &media, &mut file, parts, length, respond),
@@ -300,9 +355,9 @@ impl Answer<'_, '_> {
 
     /// The file in the encoding that suits the client best, of those that are there.
     fn encoded(&self, file: File, metadata: Metadata) -> (File, Metadata, Option<Encoding>) {
-        for encoding in encoding::accepted(self.environ.header("Accept-Encoding")) {
+        for encoding in encoding::accepted(self.environ.get("HTTP_ACCEPT_ENCODING")) {
             let path = [self.path, encoding.suffix].concat();
-            if let Ok(Found::File(neighbour, its)) = self.root.open(&path)
+            if let Some(Found::File(neighbour, its)) = self.root.open_if_there(&path)
                 && let (Ok(encoded), Ok(plain)) = (its.modified(), metadata.modified())
                 && encoded >= plain
             {
@@ -321,14 +376,14 @@ impl Answer<'_, '_> {
         part: Range<u64>,
         respond: Responder<'_>,
     ) -> AppResult {
-        headers.append("Content-Type", media)?;
-        headers.append("Content-Length", (part.end - part.start).to_string())?;
+        headers.push(b"Content-Type", media.as_bytes());
+        headers.push(b"Content-Length", itoa::Buffer::new().format(part.end - part.start).as_bytes());
         let respond = respond.start(status, headers)?.into_inner();
         if self.environ.method() == b"HEAD" {
             return Ok(());
         }
         // It was opened for this request, and stands at its beginning.
-        let mut piece = if part.start == 0 { Piece::new(file, &part) } else { Piece::seek(file, &part)? };
+        let mut piece = if part.start == 0 { Piece::new(file, part) } else { Piece::seek(file, part)? };
         if !respond.send_file(&mut piece)? {
             with_block(|block| piece.send(block, respond))?;
         }
@@ -352,13 +407,13 @@ impl Answer<'_, '_> {
         };
         let end = format!("\r\n--{boundary}--\r\n");
         let total: u64 = parts.iter().map(|part| head(part).len() as u64 + (part.end - part.start)).sum();
-        headers.append("Content-Type", format!("multipart/byteranges; boundary={boundary}"))?;
-        headers.append("Content-Length", (total + end.len() as u64).to_string())?;
+        headers.push(b"Content-Type", format!("multipart/byteranges; boundary={boundary}").as_bytes());
+        headers.push(b"Content-Length", itoa::Buffer::new().format(total + end.len() as u64).as_bytes());
         let respond = respond.start("206 Partial Content", headers)?.into_inner();
         with_block(|block| {
             parts.iter().try_for_each(|part| {
                 respond.write(head(part).as_bytes())?;
-                Piece::seek(file, part)?.send(block, respond)
+                Piece::seek(file, part.clone())?.send(block, respond)
             })
         })?;
         respond.write(end.as_bytes())?;
@@ -386,16 +441,17 @@ fn content_range(part: &Range<u64>, length: u64) -> String {
 /// A part of a file. That the file ends before it does is an error.
 struct Piece<'f> {
     file: &'f mut File,
-    left: u64,
+    /// What is left of it.
+    part: Range<u64>,
 }
 
 impl<'f> Piece<'f> {
     /// The file stands at the part's beginning already.
-    fn new(file: &'f mut File, part: &Range<u64>) -> Self {
-        Self { file, left: part.end - part.start }
+    fn new(file: &'f mut File, part: Range<u64>) -> Self {
+        Self { file, part }
     }
 
-    fn seek(file: &'f mut File, part: &Range<u64>) -> io::Result<Self> {
+    fn seek(file: &'f mut File, part: Range<u64>) -> io::Result<Self> {
         file.seek(SeekFrom::Start(part.start))?;
         Ok(Self::new(file, part))
     }
@@ -414,15 +470,16 @@ impl<'f> Piece<'f> {
 
 impl Read for Piece<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).map_or(into.len(), |left| left.min(into.len()));
+        let left = self.part.end.saturating_sub(self.part.start);
+        let most = usize::try_from(left).map_or(into.len(), |left| left.min(into.len()));
         let into = into.get_mut(..most).unwrap_or_default();
         if into.is_empty() {
             return Ok(0);
         }
         let count = self.file.read(into)?;
-        self.left -= count as u64;
+        self.part.start += count as u64;
         if count == 0 {
-            let message = format!("the file became {} bytes shorter while it was sent", self.left);
+            let message = format!("the file became {left} bytes shorter while it was sent");
             return Err(io::Error::other(Error::new(Fault::Gateway, 500, message)));
         }
         Ok(count)
@@ -434,7 +491,7 @@ impl FileSource for Piece<'_> {
         Some(self.file)
     }
 
-    fn limit(&self) -> Option<u64> {
-        Some(self.left)
+    fn part(&self) -> Option<Range<u64>> {
+        Some(self.part.clone())
     }
 }

@@ -14,6 +14,7 @@ use super::serving::{Around, Serving};
 use super::spool::SpoolFlags;
 use super::usage::{self, Failure};
 use crate::app::{Application, refusal};
+use crate::apps::demo_app;
 use crate::environ::front::FrontSettings;
 use crate::environ::{Known, Vars, read_environ};
 use crate::handlers::{BaseHandler, Cgi, End, Observer, Outcome, capture_panics};
@@ -58,9 +59,31 @@ pub fn main() -> ExitCode {
         usage::tell(&format!("Try it by hand: REQUEST_METHOD=GET PATH_INFO=/hello {PROGRAM} demo"));
         return ExitCode::from(usage::WRONG_USAGE);
     }
-    match arguments(&environ) {
-        Ok(arguments) => serve(environ, arguments),
+    match words(&environ) {
+        Ok(words) if is_demo_alone(&words, &environ) => demo(environ),
+        Ok(words) => match parse(words, &environ) {
+            Ok(arguments) => serve(environ, arguments),
+            Err(exit) => exit,
+        },
         Err(exit) => exit,
+    }
+}
+
+/// Answers by the demo with the default settings.
+///
+/// Starting a program is most of what CGI costs: neither the argument parser nor what it fills in runs where there is nothing
+/// to parse. That is kept out of the way, since each page of code or stack that is touched costs microseconds.
+fn demo(environ: Vars) -> ExitCode {
+    let spool: &'static Store = Box::leak(Box::default());
+    answer(environ, FrontSettings::default(), false, None, Some(spool), &demo_app)
+}
+
+fn is_demo_alone(words: &[OsString], environ: &Vars) -> bool {
+    let is_demo = |name: &[u8]| name.is_empty() || name == b"demo";
+    match words {
+        [] => is_demo(environ.get("CGI_GATEWAY_APP").unwrap_or_default()),
+        [only] => only == OsStr::new("demo"),
+        _ => false,
     }
 }
 
@@ -69,6 +92,7 @@ pub(super) fn is_request(environ: &Vars) -> bool {
     environ.known(Known::GatewayInterface).is_some() || environ.known(Known::RequestMethod).is_some()
 }
 
+#[inline(never)]
 fn serve(environ: Vars, arguments: Arguments) -> ExitCode {
     // The demo alone has nothing to say.
     if !arguments.serving.is_demo() || arguments.around.has_log() {
@@ -131,11 +155,27 @@ fn status(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// The arguments, from the command line unless a client may have written it.
+fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
+    parse(words(environ)?, environ)
+}
+
+#[inline(never)]
+fn parse(words: Vec<OsString>, environ: &Vars) -> Result<Arguments, ExitCode> {
+    let mut arguments: Arguments = match words.as_slice() {
+        [] => Arguments::default(),
+        _ => usage::parse(PROGRAM, words)?,
+    };
+    if arguments.serving.app.is_none() {
+        arguments.serving.app = app_of(environ)?;
+    }
+    Ok(arguments)
+}
+
+/// The words of the command line, unless a client may have written it.
 ///
 /// Under CGI a query without `=` reaches a program as its command line (RFC 3875, section 4.4). An option or an
 /// application must never come from there, so that the two variables rule alone then.
-fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
+fn words(environ: &Vars) -> Result<Vec<OsString>, ExitCode> {
     let mut all = options(environ);
     // Python's http.server passes an empty argument where there is no query.
     let given: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| !argument.is_empty()).collect();
@@ -146,18 +186,7 @@ fn arguments(environ: &Vars) -> Result<Arguments, ExitCode> {
         let why = "is ignored for a query without \"=\" (RFC 3875, section 4.4); name the application in CGI_GATEWAY_APP";
         return Err(usage::wrong(PROGRAM, &format!("the command line {why}")));
     }
-    // Starting a program is most of what CGI costs: the argument parser runs only where it has something to parse.
-    let mut arguments = match all.as_slice() {
-        [] => Arguments::default(),
-        [only] if only == OsStr::new("demo") => {
-            Arguments { serving: Serving::demo(), ..Arguments::default() }
-        }
-        _ => usage::parse(PROGRAM, all)?,
-    };
-    if arguments.serving.app.is_none() {
-        arguments.serving.app = app_of(environ)?;
-    }
-    Ok(arguments)
+    Ok(all)
 }
 
 /// Whether a command line is nothing but the query, as web servers make one of the other: words at each `+`, decoded,
@@ -178,8 +207,8 @@ fn query_is_command_line(environ: &Vars) -> bool {
 }
 
 fn options(environ: &Vars) -> Vec<OsString> {
-    let options = String::from_utf8_lossy(environ.get("CGI_GATEWAY_OPTIONS").unwrap_or_default());
-    options.split_whitespace().map(OsString::from).collect()
+    let Some(options) = environ.get("CGI_GATEWAY_OPTIONS") else { return Vec::new() };
+    String::from_utf8_lossy(options).split_whitespace().map(OsString::from).collect()
 }
 
 fn app_of(environ: &Vars) -> Result<Option<App>, ExitCode> {

@@ -108,10 +108,6 @@ fn demo_in_its_place() -> impl Application {
 }
 
 impl Serving {
-    pub(super) fn demo() -> Self {
-        Self { app: Some(App::Demo), ..Self::default() }
-    }
-
     /// Whether the demo is all there is.
     pub(super) fn is_demo(&self) -> bool {
         self.mount.is_empty() && matches!(self.app, None | Some(App::Demo))

@@ -104,6 +104,12 @@ fn what_is_beneath_is_opened_and_nothing_else() {
         for (links, expected) in [Links::None, Links::Inside, Links::Any].into_iter().zip(results) {
             let folder = tree.folder(links);
             assert_eq!(shown(folder.open(path.as_bytes())), expected, "{path:?} {links:?}");
+            // The way in one call gives the same, or nothing at all.
+            let root = Root::new(&tree.inside(""), links).unwrap();
+            let plain =
+                root.open_plain(path.as_bytes()).map_or(expected.to_owned(), |found| shown(Ok(found)));
+            assert_eq!(plain, expected, "{path:?} {links:?}");
+            assert!(!root.lacks(path.as_bytes()) || ["Missing", "Outside"].contains(&expected), "{path:?}");
         }
     }
     let long = "x".repeat(256);
@@ -159,6 +165,77 @@ fn the_walk_finds_what_the_kernel_finds() {
         Ok(())
     });
     result.unwrap();
+}
+
+/// The one call must not follow any link: where it would lead, and whether it may, is a matter of the other way.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_call_does_where_there_is_no_link_at_all() {
+    let tree = Tree::new();
+    nix::unistd::mkfifo(&tree.inside("pipe"), Mode::S_IRWXU).unwrap();
+    for links in [Links::None, Links::Inside, Links::Any] {
+        let root = Root::new(&tree.inside("").canonicalize().unwrap(), links).unwrap();
+        let opened = |path: &str| root.open_plain(path.as_bytes()).map(|found| shown(Ok(found)));
+        for (path, expected) in [
+            ("file", Some("file")),
+            ("deep//er/./file", Some("deeper")),
+            ("deep", Some("folder")),
+            ("", Some("folder")),
+            ("to-file", None),
+            ("to-deep/er/file", None),
+            ("deep/up", None),
+            ("out/secret", None),
+            ("absolute", None),
+            ("absolute-inside", None),
+            ("magic/etc/passwd", None),
+            ("deep/../file", None),
+            ("../secret", None),
+            ("/etc/passwd", None),
+            ("file\0", None),
+            ("file/x", None),
+            ("nothing", None),
+            ("pipe", None),
+        ] {
+            assert_eq!(opened(path).as_deref(), expected, "{path:?} {links:?}");
+        }
+        for (path, lacks) in [("nothing", true), ("file", false), ("dangling", false), ("../secre", false)] {
+            assert_eq!(root.lacks(path.as_bytes()), lacks, "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_replaced_is_the_new_one_at_once() {
+    let tree = Tree::new();
+    let served = tree.0.canonicalize().unwrap().join("served");
+    let release = |name: &str| {
+        let path = tree.0.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), name).unwrap();
+        path
+    };
+    fs::rename(release("first"), &served).unwrap();
+    let root = Root::new(&served, Links::Inside).unwrap();
+    let seen = || match root.open_plain(b"file") {
+        Some(found) => shown(Ok(found)),
+        None => shown(root.enter().map_err(NotOpened::Failed).and_then(|folder| folder.open(b"file"))),
+    };
+    assert_eq!(seen(), "first");
+    // Another folder in its place, then a link, then a link to elsewhere.
+    fs::rename(&served, tree.0.join("old")).unwrap();
+    assert!(seen().starts_with("Failed"));
+    fs::rename(release("second"), &served).unwrap();
+    assert_eq!(seen(), "second");
+    fs::remove_dir_all(&served).unwrap();
+    for name in ["third", "fourth"] {
+        symlink(release(name), tree.0.join("next")).unwrap();
+        fs::rename(tree.0.join("next"), &served).unwrap();
+        assert_eq!(seen(), name);
+    }
+    // Without links again.
+    fs::remove_file(&served).unwrap();
+    fs::rename(release("fifth"), &served).unwrap();
+    assert_eq!(seen(), "fifth");
 }
 
 #[test]
@@ -232,7 +309,8 @@ fn a_link_that_is_put_there_meanwhile_leads_nowhere_either() {
     fs::create_dir(tree.inside("real")).unwrap();
     fs::write(tree.inside("real/file"), "inside").unwrap();
     symlink("../outer", tree.inside("trap")).unwrap();
-    let folder = tree.folder(Links::Inside);
+    let root = Root::new(&tree.inside("").canonicalize().unwrap(), Links::Inside).unwrap();
+    let folder = root.enter().unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -248,13 +326,16 @@ fn a_link_that_is_put_there_meanwhile_leads_nowhere_either() {
         while wrong.is_none() && (seen.contains(&0) || seen.iter().sum::<u32>() < 5000) {
             for (at, links) in [(0, Links::Inside), (1, Links::None)] {
                 let kernel = shown(folder.open(b"current/file"));
+                let plain =
+                    root.open_plain(b"current/file").map_or("inside".to_owned(), |found| shown(Ok(found)));
                 let walked = walk(folder.fd.as_fd(), b"current/file", READ, links);
                 let walked = walked.map(|fd| io::read_to_string(File::from(fd)).unwrap());
                 let walked = walked.unwrap_or_else(|errno| shown(Err(errno.into())));
                 let expected = ["inside", "Missing", "Outside", "NotAFolder"];
                 seen[at] += u32::from(walked == "inside");
-                wrong = wrong
-                    .or([kernel, walked].into_iter().find(|result| !expected.contains(&result.as_str())));
+                wrong = wrong.or([kernel, plain, walked]
+                    .into_iter()
+                    .find(|result| !expected.contains(&result.as_str())));
             }
         }
         // First of all, so that a failure ends.

@@ -1,7 +1,10 @@
 //! `CGIHandler`: this process is a CGI program.
 
+#[cfg(windows)]
 use std::fs::File;
 use std::io::{self, BufReader};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 
 use super::attributes::Attributes;
 use super::base::BaseHandler;
@@ -44,43 +47,40 @@ impl<T: CgiHandler + ?Sized> BaseCgiHandler for T {
 /// Output bypasses Rust's line-buffered `stdout`, which would send a page line by line.
 pub fn process_streams(with: &mut dyn FnMut(Streams<'_>)) {
     let mut scratch = Scratch::new();
-    let mut stdin = Stdin::Unread(standard_input());
+    let mut stdin = Stdin(None);
     let mut stderr = io::stderr();
     let with = &mut |mut streams: Streams<'_>| {
         streams.stdin_ends = false;
         with(streams);
     };
-    match standard_output() {
-        Ok(mut stdout) => plain_streams(&mut stdin, &mut stdout, &mut stderr, &mut scratch, with),
-        Err(_) => plain_streams(&mut stdin, &mut io::stdout(), &mut stderr, &mut scratch, with),
-    }
+    plain_streams(&mut stdin, &mut standard_output(), &mut stderr, &mut scratch, with);
     #[cfg(unix)]
-    drop_unread_body(stdin.into_file());
+    drop_unread_body(standard_input());
 }
 
 /// Reads what the application has left of the body, where standard input is a socket, as under Apache's `mod_cgid`:
 /// ending with unread input would reset the connection, and that would eat the answer.
 #[cfg(unix)]
-fn drop_unread_body(stdin: Option<File>) {
+fn drop_unread_body(mut stdin: Standard) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::{socket, stat};
     use std::io::Read;
-    use std::os::fd::{AsFd, AsRawFd};
-    use std::os::unix::fs::FileTypeExt;
+    use std::os::fd::AsRawFd;
     use std::time::{Duration, Instant};
 
     const PATIENCE: Duration = Duration::from_secs(2);
     const MOST: usize = 16 << 20;
-    let Some(mut stdin) = stdin else { return };
-    if !stdin.metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
+    let kind = |mode: stat::mode_t| stat::SFlag::from_bits_truncate(mode) & stat::SFlag::S_IFMT;
+    if !stat::fstat(stdin.0).is_ok_and(|about| kind(about.st_mode) == stat::SFlag::S_IFSOCK) {
         return;
     }
     // The answer is whole: whoever waits for its end need not wait for this.
-    let _ = nix::sys::socket::shutdown(io::stdout().as_raw_fd(), nix::sys::socket::Shutdown::Write);
+    let _ = socket::shutdown(standard_output().0.as_raw_fd(), socket::Shutdown::Write);
     let until = Instant::now() + PATIENCE;
     let (mut dropped, mut block) = (0, vec![0; 64 * 1024]);
     while dropped < MOST {
         let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
-        let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let mut readable = [PollFd::new(stdin.0, PollFlags::POLLIN)];
         if !poll(&mut readable, left.unwrap_or(PollTimeout::ZERO)).is_ok_and(|count| count > 0) {
             return;
         }
@@ -92,73 +92,100 @@ fn drop_unread_body(stdin: Option<File>) {
 }
 
 /// Standard input without the buffer that it would otherwise pass through twice, and with one of its own once something is
-/// read: most requests have no body. A closed one has none either.
-enum Stdin {
-    Unread(Option<File>),
-    Read(BufReader<File>),
-}
+/// read: most requests have no body.
+struct Stdin(Option<BufReader<Standard>>);
 
 impl Stdin {
-    fn reader(&mut self) -> Option<&mut BufReader<File>> {
+    fn reader(&mut self) -> &mut BufReader<Standard> {
         const BLOCK: usize = 64 * 1024;
-        if let Self::Unread(file) = self {
-            *self = Self::Read(BufReader::with_capacity(BLOCK, file.take()?));
-        }
-        match self {
-            Self::Unread(_) => None,
-            Self::Read(reader) => Some(reader),
-        }
-    }
-
-    #[cfg(unix)]
-    fn into_file(self) -> Option<File> {
-        match self {
-            Self::Unread(file) => file,
-            Self::Read(reader) => Some(reader.into_inner()),
-        }
+        self.0.get_or_insert_with(|| BufReader::with_capacity(BLOCK, standard_input()))
     }
 }
 
 impl io::Read for Stdin {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.reader().map_or(Ok(0), |reader| reader.read(into))
+        self.reader().read(into)
     }
 }
 
 impl io::BufRead for Stdin {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.reader().map_or(Ok(&[]), io::BufRead::fill_buf)
+        self.reader().fill_buf()
     }
 
     fn consume(&mut self, count: usize) {
-        if let Self::Read(reader) = self {
-            reader.consume(count);
-        }
+        self.reader().consume(count);
+    }
+}
+
+/// One of the process's own streams, as it is: what std has for them sets up buffers, for a program that may read and write
+/// nothing at all or one block.
+#[cfg(unix)]
+struct Standard(BorrowedFd<'static>);
+
+#[cfg(unix)]
+impl io::Read for Standard {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(nix::unistd::read(self.0, into)?)
     }
 }
 
 #[cfg(unix)]
-fn standard_input() -> Option<File> {
-    use std::os::fd::AsFd;
-    io::stdin().as_fd().try_clone_to_owned().ok().map(File::from)
+impl io::Write for Standard {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(self.0, data)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(unix)]
-fn standard_output() -> io::Result<File> {
-    use std::os::fd::AsFd;
-    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+fn standard_input() -> Standard {
+    Standard(crate::sys::standard_input())
+}
+
+#[cfg(unix)]
+fn standard_output() -> Standard {
+    Standard(crate::sys::standard_output())
+}
+
+/// The same; a process may have none.
+#[cfg(windows)]
+struct Standard(Option<File>);
+
+#[cfg(windows)]
+impl io::Read for Standard {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |file| file.read(into))
+    }
 }
 
 #[cfg(windows)]
-fn standard_input() -> Option<File> {
-    use std::os::windows::io::AsHandle;
-    io::stdin().as_handle().try_clone_to_owned().ok().map(File::from)
+impl io::Write for Standard {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Some(file) => file.write(data),
+            None => io::stdout().write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(windows)]
-fn standard_output() -> io::Result<File> {
+fn standard_input() -> Standard {
     use std::os::windows::io::AsHandle;
-    io::stdout().as_handle().try_clone_to_owned().map(File::from)
+    Standard(io::stdin().as_handle().try_clone_to_owned().ok().map(File::from))
+}
+
+#[cfg(windows)]
+fn standard_output() -> Standard {
+    use std::os::windows::io::AsHandle;
+    Standard(io::stdout().as_handle().try_clone_to_owned().ok().map(File::from))
 }
 
 /// `CGIHandler()`: this process as a CGI program.

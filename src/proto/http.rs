@@ -58,6 +58,8 @@
 //! # Ok::<(), gatewright::proto::http::DecodeError>(())
 //! ```
 
+#[cfg(unix)]
+mod block;
 mod body;
 mod chunked;
 mod error;
@@ -69,16 +71,22 @@ mod response;
 mod target;
 mod variables;
 
+#[cfg(unix)]
+pub(crate) use block::{pair_at, pair_named, push_pair};
 pub use body::BodyDecoder;
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder, Limits};
 #[cfg(unix)]
 pub(crate) use line::SeenLine;
 pub use request::{Fields, Framing, Request, Version};
+#[cfg(unix)]
+pub(crate) use request::{Head, Slots};
 pub use response::{
     BodyEncoder, CONTINUE, ChunkHead, EncodeError, Exchange, HeadEncoder, ResponseHead, Shortfall,
 };
 pub use target::{Authority, Target, TargetError};
+#[cfg(unix)]
+pub(crate) use variables::variables;
 
 #[cfg(test)]
 mod tests;

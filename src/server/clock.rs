@@ -39,7 +39,12 @@ impl Clock {
 
     /// The moment so far from now; `None` when the duration is 0, which means "no limit".
     pub(super) fn after(&self, duration: Duration) -> Option<Millis> {
+        (!duration.is_zero()).then(|| self.now()).and_then(|now| Self::later(now, duration))
+    }
+
+    /// The same for who has just looked at the clock.
+    pub(super) fn later(now: Millis, duration: Duration) -> Option<Millis> {
         let millis = Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 2).min(Millis::MAX / 2);
-        (!duration.is_zero()).then(|| self.now() + millis.max(1))
+        (!duration.is_zero()).then(|| now.saturating_add(millis.max(1)))
     }
 }

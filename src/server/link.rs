@@ -143,8 +143,12 @@ impl Link {
 
     /// Writes what there is room for, without waiting; says how many bytes that was.
     pub(super) fn send_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_with(pieces, MsgFlags::empty())
+    }
+
+    fn send_with(&self, pieces: &[IoSlice<'_>], more: MsgFlags) -> io::Result<usize> {
         loop {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more;
             return match sendmsg::<()>(self.stream.as_fd().as_raw_fd(), pieces, &[], flags, None) {
                 Ok(count) => Ok(count),
                 Err(Errno::EINTR) => continue,
@@ -158,12 +162,31 @@ impl Link {
     pub(super) fn send_all<S: Session + 'static>(
         &self,
         session: &Arc<S>,
+        pieces: &mut [IoSlice<'_>],
+    ) -> io::Result<()> {
+        self.send_all_with(session, pieces, MsgFlags::empty())
+    }
+
+    /// The same for what a part of a file follows at once: over TCP they share a packet.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_ahead<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
+        pieces: &mut [IoSlice<'_>],
+    ) -> io::Result<()> {
+        self.send_all_with(session, pieces, MsgFlags::from_bits_retain(libc::MSG_MORE))
+    }
+
+    fn send_all_with<S: Session + 'static>(
+        &self,
+        session: &Arc<S>,
         mut pieces: &mut [IoSlice<'_>],
+        flags: MsgFlags,
     ) -> io::Result<()> {
         // Empty ones at the front are no progress.
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            match self.send_now(pieces)? {
+            match self.send_with(pieces, flags)? {
                 0 => self.wait_for(session, Wait::Output, self.core.settings.write_timeout)?,
                 count => IoSlice::advance_slices(&mut pieces, count),
             }
@@ -494,7 +517,11 @@ impl Link {
 
     /// Nothing is under way from now on, or something is.
     pub(super) fn set_idle(&self, idle: bool) {
-        let since = if idle { self.core.clock.now() } else { 0 };
+        self.set_idle_since(if idle { self.core.clock.now() } else { 0 });
+    }
+
+    /// The same for who has just looked at the clock; 0 while something is under way.
+    pub(super) fn set_idle_since(&self, since: Millis) {
         self.idle_since.store(since, Ordering::Relaxed);
     }
 

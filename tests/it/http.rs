@@ -1,17 +1,19 @@
 //! The HTTP server against raw clients.
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatewright::app::{AppResult, Responder, app};
 use gatewright::environ::Environ;
 use gatewright::proto::http::{BodyDecoder, Framing};
-use gatewright::server::Protocol;
+use gatewright::server::{Protocol, Server, SocketRights, Stop};
 
 use crate::random::Random;
-use crate::wire::Running;
+use crate::wire::{PATIENCE, Running};
 
 /// Answers with the path and what was sent; some paths do something else.
 fn echo(environ: &mut Environ<'_>, respond: Responder<'_>) -> AppResult {
@@ -339,6 +341,43 @@ fn files_are_sent_whole_and_no_further_than_their_length() {
     while client.more() {}
     assert!(client.read.ends_with(&whole[whole.len() - 100..]));
     assert!(text(&server, &get("/good")).ends_with("/good"));
+}
+
+/// Over TCP: a client that was woken by the head alone would be woken twice.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_begins_in_the_packet_of_its_head() {
+    let mut server = Server::new(Protocol::Http);
+    let listeners = server.bind(&"127.0.0.1:0".parse().unwrap(), &SocketRights::default()).unwrap();
+    let address = listeners[0].description().to_owned();
+    let (stop, app) = (Stop::new(), Arc::new(app(echo)));
+    let ours = stop.clone();
+    let thread = std::thread::spawn(move || server.serve(app, &ours));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut first_reads_are_joined = || {
+        stream.write_all(get("/file/short").as_bytes()).unwrap();
+        let (mut block, mut read) = (vec![0; 200_000], 0);
+        let mut joined = None;
+        let head = loop {
+            let count = stream.read(&mut block[read..]).unwrap();
+            assert!(count > 0, "the connection was closed");
+            read += count;
+            let head = block[..read].windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+            joined = joined.or(Some(head.is_some_and(|head| read > head)));
+            match head {
+                Some(head) if read >= head + 100_000 => break head,
+                _ => {}
+            }
+        };
+        assert_eq!(read, head + 100_000);
+        joined == Some(true)
+    };
+    // A thread that stands still between the two for too long is another matter.
+    let all_joined = (0..10).any(|_| (0..20).all(|_| first_reads_are_joined()));
+    stop.stop();
+    thread.join().unwrap().unwrap();
+    assert!(all_joined);
 }
 
 #[test]

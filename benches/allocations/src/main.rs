@@ -60,6 +60,20 @@ const CASES: &[Case] = &[
         limit: None,
     },
     Case { name: "SCGI, 8 at once", front: Front::Scgi, keep: false, connections: 8, limit: None },
+    Case {
+        name: "HTTP, 1 kept connection",
+        front: Front::Http,
+        keep: true,
+        connections: 1,
+        limit: Some(KEPT),
+    },
+    Case {
+        name: "HTTP, 64 kept connections",
+        front: Front::Http,
+        keep: true,
+        connections: 64,
+        limit: Some(KEPT),
+    },
 ];
 
 const WARM_UP: u64 = 5_000;
@@ -126,6 +140,7 @@ fn measure(case: &Case, backtraces: bool) -> anyhow::Result<(Counts, u64, Vec<Ba
     let path = folder.0.join("s");
     let mut server = Server::new(match case.front {
         Front::Scgi => Protocol::Scgi,
+        Front::Http => Protocol::Http,
         _ => Protocol::FastCgi,
     });
     server.bind(&format!("unix:{}", path.display()).parse()?, &SocketRights::default())?;

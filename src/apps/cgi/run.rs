@@ -20,6 +20,9 @@ use crate::error::{Error, Fault};
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
 
+/// The same for output that fills such a read: two FastCGI records. Whoever reads the answer is woken half as often.
+const LARGE_BLOCK: usize = 2 * 65_535;
+
 /// Reads from one pipe before the others are looked at again.
 const READS: usize = 8;
 
@@ -140,6 +143,8 @@ impl<'s, 'r> Run<'s, 'r> {
     pub(super) fn pump(mut self, environ: &mut Environ<'_>) -> AppResult<Next<'r>> {
         let result = self.until_over(environ);
         self.messages.finish(environ, self.name);
+        self.block.truncate(BLOCK);
+        self.block.shrink_to_fit();
         KEPT.set(std::mem::take(&mut self.block));
         let failed = result.err().or_else(|| self.answer.failure().map(BoxError::from));
         let failed = failed.map(|error| self.explain(error));
@@ -319,11 +324,12 @@ impl<'s, 'r> Run<'s, 'r> {
             match pipe.read(&mut self.block) {
                 Ok(0) => self.stdout = None,
                 Ok(count) => {
+                    self.answer.take(self.block.get(..count).unwrap_or_default())?;
                     let [_, widened] = &mut self.widened;
                     if count == BLOCK && !std::mem::replace(widened, true) {
                         pipes::widen(pipe);
+                        self.block.resize(LARGE_BLOCK, 0);
                     }
-                    self.answer.take(self.block.get(..count).unwrap_or_default())?;
                     self.unsent = true;
                     self.moved = Instant::now();
                     self.wrote = self.moved;

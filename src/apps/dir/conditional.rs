@@ -9,8 +9,8 @@ use crate::util::format_date_time;
 /// An entity tag and a date, by which a client recognises what it has.
 #[derive(Debug)]
 pub(super) struct Validators {
-    /// The opaque tag in its quotes, without `W/`.
-    tag: String,
+    /// As a weak one, whether it is weak or not.
+    tag: Vec<u8>,
     weak: bool,
     /// Whole seconds since 1970; what a file system dates into the future is modified now.
     modified: i64,
@@ -27,13 +27,27 @@ impl Validators {
         let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
         let old = now.duration_since(modified).is_ok_and(|age| age >= SETTLED);
         let (seconds, nanos) = since_1970(modified);
-        let suffix = encoding.map_or(String::new(), |encoding| format!("-{encoding}"));
-        let tag = format!("\"{seconds:x}.{nanos:x}-{:x}{suffix}\"", metadata.len());
+        let mut tag = Vec::with_capacity(48);
+        tag.extend_from_slice(b"W/\"");
+        push_hex(&mut tag, seconds.cast_unsigned());
+        tag.push(b'.');
+        push_hex(&mut tag, nanos.into());
+        tag.push(b'-');
+        push_hex(&mut tag, metadata.len());
+        if let Some(encoding) = encoding {
+            tag.push(b'-');
+            tag.extend_from_slice(encoding.as_bytes());
+        }
+        tag.push(b'"');
         Self { tag, weak: !old, modified: seconds.min(since_1970(now).0), old }
     }
 
-    pub(super) fn etag(&self) -> String {
-        if self.weak { format!("W/{}", self.tag) } else { self.tag.clone() }
+    pub(super) fn etag(&self) -> &[u8] {
+        if self.weak { &self.tag } else { self.opaque() }
+    }
+
+    fn opaque(&self) -> &[u8] {
+        self.tag.strip_prefix(b"W/").unwrap_or(&self.tag)
     }
 
     pub(super) fn last_modified(&self) -> String {
@@ -42,24 +56,24 @@ impl Validators {
 
     fn is_named(&self, list: &[u8], strongly: bool) -> bool {
         list.trim_ascii() == b"*"
-            || Tags(list).any(|(weak, tag)| tag == self.tag.as_bytes() && !(strongly && (weak || self.weak)))
+            || Tags(list).any(|(weak, tag)| tag == self.opaque() && !(strongly && (weak || self.weak)))
     }
 
     /// What the request's conditions make of an answer that would be 200, in the order of RFC 9110, section 13.2.2.
     pub(super) fn decide(&self, environ: &Environ<'_>) -> Decision {
-        if let Some(list) = environ.header("If-Match") {
+        if let Some(list) = environ.get("HTTP_IF_MATCH") {
             if !self.is_named(list, true) {
                 return Decision::Failed;
             }
-        } else if let Some(date) = environ.header("If-Unmodified-Since").and_then(date)
+        } else if let Some(date) = environ.get("HTTP_IF_UNMODIFIED_SINCE").and_then(date)
             && self.modified > date
         {
             return Decision::Failed;
         }
-        if let Some(list) = environ.header("If-None-Match") {
+        if let Some(list) = environ.get("HTTP_IF_NONE_MATCH") {
             return if self.is_named(list, false) { Decision::NotModified } else { Decision::Serve };
         }
-        match environ.header("If-Modified-Since").and_then(date) {
+        match environ.get("HTTP_IF_MODIFIED_SINCE").and_then(date) {
             Some(date) if self.modified <= date => Decision::NotModified,
             _ => Decision::Serve,
         }
@@ -67,7 +81,7 @@ impl Validators {
 
     /// Whether a Range header counts: If-Range names what is here by a strong validator, or there is none.
     pub(super) fn range_counts(&self, environ: &Environ<'_>) -> bool {
-        let Some(value) = environ.header("If-Range").map(<[u8]>::trim_ascii) else { return true };
+        let Some(value) = environ.get("HTTP_IF_RANGE").map(<[u8]>::trim_ascii) else { return true };
         if value.ends_with(b"\"") {
             return value != b"*" && self.is_named(value, true);
         }
@@ -110,6 +124,15 @@ fn date(value: &[u8]) -> Option<i64> {
     Some(since_1970(time).0)
 }
 
+/// A number as `{:x}` shows it.
+fn push_hex(text: &mut Vec<u8>, number: u64) {
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    text.extend((0..digits).rev().map(|at| match (number >> (4 * at)) as u8 & 15 {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' - 10 + digit,
+    }));
+}
+
 /// Whole seconds, rounded down, and the rest.
 pub(super) fn since_1970(time: SystemTime) -> (i64, u32) {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
@@ -130,7 +153,7 @@ mod tests {
     const STRONG: &str = "\"a\"";
 
     fn validators(weak: bool) -> Validators {
-        Validators { tag: STRONG.to_owned(), weak, modified: 784_111_777, old: !weak }
+        Validators { tag: format!("W/{STRONG}").into_bytes(), weak, modified: 784_111_777, old: !weak }
     }
 
     fn with<T>(headers: &[(&str, &str)], ask: impl FnOnce(&Environ<'_>) -> T) -> T {
@@ -186,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_weak_validator_does_for_a_copy_but_for_no_part() {
-        assert_eq!(validators(true).etag(), "W/\"a\"");
+        assert_eq!(validators(true).etag(), b"W/\"a\"");
         let decide = |header| with(&[header], |environ| validators(true).decide(environ));
         assert_eq!(decide(("If-None-Match", "W/\"a\"")), Decision::NotModified);
         assert_eq!(decide(("If-Match", "\"a\"")), Decision::Failed);
@@ -204,6 +227,15 @@ mod tests {
             assert_eq!((counts(false), counts(true)), (strong, weak), "{value}");
         }
         assert!(with(&[], |environ| validators(true).range_counts(environ)));
+    }
+
+    #[test]
+    fn tags_have_their_numbers_in_hexadecimal() {
+        for number in [0, 1, 9, 10, 15, 16, 0x1f0, 0x1234_5678_9abc_def0, u64::MAX] {
+            let mut text = b"-".to_vec();
+            push_hex(&mut text, number);
+            assert_eq!(text, format!("-{number:x}").into_bytes());
+        }
     }
 
     #[test]

@@ -17,24 +17,27 @@ const FULL: u16 = 1000;
 /// The encodings that the client likes at least as much as the plain file, best first; Brotli, which is smaller, before
 /// gzip where it likes both the same.
 pub(super) fn accepted(header: Option<&[u8]>) -> impl Iterator<Item = Encoding> {
-    let header = header.unwrap_or_default();
-    let (any, identity) = (quality(header, &[b"*"]), quality(header, &[b"identity"]));
-    let liked = |names: &[&[u8]]| quality(header, names).or(any).filter(|liking| *liking > 0);
-    let (brotli, gzip) = (liked(&[b"br"]), liked(&[b"gzip", b"x-gzip"]));
-    let mut both = [(brotli, BROTLI), (gzip, GZIP)];
+    let [any, identity, brotli, gzip] = header.map_or([None; 4], qualities);
+    let liked = |quality: Option<u16>| quality.or(any).filter(|liking| *liking > 0);
+    let mut both = [(liked(brotli), BROTLI), (liked(gzip), GZIP)];
     // Sorting keeps the order of equals.
     both.sort_by_key(|(liking, _)| std::cmp::Reverse(*liking));
     both.into_iter().filter(move |(liking, _)| *liking > Some(0) && *liking >= identity).map(|(_, one)| one)
 }
 
-/// The quality of the first of the names that stands in the list.
-fn quality(header: &[u8], names: &[&[u8]]) -> Option<u16> {
-    header.split(|byte| *byte == b',').find_map(|member| {
+/// The qualities of `*`, `identity`, Brotli and gzip, each where it first stands in the list.
+fn qualities(header: &[u8]) -> [Option<u16>; 4] {
+    const NAMES: [&[&[u8]]; 4] = [&[b"*"], &[b"identity"], &[b"br"], &[b"gzip", b"x-gzip"]];
+    let mut qualities = [None; 4];
+    for member in header.split(|byte| *byte == b',') {
         let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let coding = parts.next()?;
-        names.iter().find(|name| coding.eq_ignore_ascii_case(name))?;
-        Some(parts.next().map_or(FULL, weight))
-    })
+        let coding = parts.next().unwrap_or_default();
+        let is_named = |names: &[&[u8]]| names.iter().any(|name| coding.eq_ignore_ascii_case(name));
+        if let Some((quality, _)) = qualities.iter_mut().zip(NAMES).find(|(_, names)| is_named(names)) {
+            quality.get_or_insert_with(|| parts.next().map_or(FULL, weight));
+        }
+    }
+    qualities
 }
 
 /// `q=0.5` as 500. What is no weight is taken for an encoding that is not wanted.

@@ -1,4 +1,7 @@
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Seek;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -494,9 +497,11 @@ fn a_server_that_takes_files_gets_the_part_that_is_meant() {
             self.0.flush()
         }
         fn send_file(&mut self, file: &mut dyn FileSource) -> io::Result<bool> {
-            let limit = file.limit().expect("a part has a length");
+            let meant = file.part().expect("a part");
+            let file = file.as_file().expect("a file");
+            assert_eq!(file.stream_position()?, meant.start);
             let mut part = Vec::new();
-            file.as_file().expect("a file").take(limit).read_to_end(&mut part)?;
+            file.take(meant.end - meant.start).read_to_end(&mut part)?;
             self.0.write(&part)?;
             Ok(true)
         }
@@ -514,6 +519,54 @@ fn a_server_that_takes_files_gets_the_part_that_is_meant() {
         let (_, output, _) = handler.into_streams();
         assert!(output.ends_with(format!("\r\n\r\n{expected}").as_bytes()), "{range:?}");
     }
+}
+
+#[test]
+fn a_deployment_is_seen_by_the_next_request() {
+    let site = Site::new();
+    let served = site.path.join("served");
+    let release = |name: &str| {
+        site.mkdir(name);
+        site.write(format!("{name}/page.txt"), name);
+        site.write(format!("{name}/page.txt.gz"), format!("{name}, zipped"));
+        site.path.join(name)
+    };
+    fs::rename(release("first"), &served).unwrap();
+    let dir = Dir::new(&served).unwrap();
+    let body = |encoding: &str| {
+        let mut vars = Vars::from([("REQUEST_METHOD", "GET"), ("PATH_INFO", "/page.txt")]);
+        vars.set("HTTP_ACCEPT_ENCODING", encoding);
+        let handler = BaseCgi::new(&b""[..], Vec::new(), Vec::new(), vars);
+        handler.run(&dir);
+        let output = String::from_utf8(handler.into_streams().1).unwrap();
+        output.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    assert_eq!((body(""), body("gzip")), ("first".to_owned(), "first, zipped".to_owned()));
+    // By renaming, by a link in the folder's place, by switching it, and without one again.
+    fs::remove_dir_all(&served).unwrap();
+    fs::rename(release("second"), &served).unwrap();
+    assert_eq!((body(""), body("gzip")), ("second".to_owned(), "second, zipped".to_owned()));
+    fs::remove_dir_all(&served).unwrap();
+    for name in ["third", "fourth"] {
+        symlink(release(name), site.path.join("next")).unwrap();
+        fs::rename(site.path.join("next"), &served).unwrap();
+        assert_eq!((body(""), body("gzip")), (name.to_owned(), format!("{name}, zipped")));
+    }
+    fs::remove_file(&served).unwrap();
+    fs::rename(release("fifth"), &served).unwrap();
+    assert_eq!((body(""), body("gzip")), ("fifth".to_owned(), "fifth, zipped".to_owned()));
+}
+
+#[test]
+fn a_neighbour_behind_a_link_is_served_as_any_other() {
+    let site = Site::new();
+    site.write("sub/zipped", "zipped");
+    symlink("sub/zipped", site.path.join("digits.txt.gz")).unwrap();
+    let got = site.get_with("/digits.txt", "ACCEPT_ENCODING", "gzip");
+    assert_eq!(got.header("Content-Encoding"), Some("gzip"));
+    got.expect(200, "zipped");
+    let site = site.with(|dir| dir.links(Links::None));
+    site.get_with("/digits.txt", "ACCEPT_ENCODING", "gzip").expect(200, "0123456789");
 }
 
 #[test]

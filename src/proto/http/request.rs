@@ -75,6 +75,8 @@ pub struct Request<'h> {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Whether Connection names anything but Keep-Alive.
+    pub(super) names_fields: bool,
     fields: &'h [u8],
 }
 
@@ -85,43 +87,20 @@ impl<'h> Request<'h> {
     ///
     /// A [`DecodeError`]: it is answered, and the connection closed.
     pub fn parse(head: &'h [u8], limits: &Limits) -> Result<Self, DecodeError> {
-        let mut few = [const { MaybeUninit::uninit() }; FEW];
+        let mut few = Slots::new();
         let mut many = Vec::new();
-        let slots = match few.get_mut(..limits.fields) {
+        let slots = match few.0.get_mut(..limits.fields) {
             Some(slots) => slots,
             None => {
                 many.resize_with(limits.fields.min(head.len()), MaybeUninit::uninit);
                 &mut many[..]
             }
         };
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, slots) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            Ok(_) => return Err(DecodeError::TruncatedHead),
-            Err(error) => return Err(refusal(error, head, limits)),
+        match Head::read(head, limits, slots) {
+            Ok(Some(found)) if found.length == head.len() => Ok(found.request),
+            Ok(_) => Err(DecodeError::TruncatedHead),
+            Err(error) => Err(error),
         }
-        let (line, fields) = split_line(head)?;
-        let (method, uri, version) = request_line(line)?;
-        if method == b"CONNECT" {
-            return Err(DecodeError::Connect);
-        }
-        let target = Target::parse(method, uri)?;
-        let mut facts = Facts::default();
-        let fields = fields.strip_suffix(b"\r\n").unwrap_or(fields);
-        let mut walked = Fields(fields);
-        for field in parsed.headers.iter() {
-            // Line ends of other kinds are the parser's, and not ours: what it sees has to be what is seen later.
-            if walked.next() != Some((field.name.as_bytes(), field.value)) {
-                return Err(DecodeError::BareLf { offset: head.len() });
-            }
-            facts.note(field.name.as_bytes(), field.value)?;
-        }
-        let host = facts.host(version)?;
-        let framing = facts.framing(version)?;
-        let modern = version == Version::Http11;
-        let keep_alive = !facts.close && (modern || facts.keep_alive);
-        let expects_continue = facts.expects_continue && modern && !framing.is_empty();
-        Ok(Self { method, uri, target, version, host, framing, keep_alive, expects_continue, fields })
     }
 
     /// The fields in their order, values without the blanks around them.
@@ -140,7 +119,7 @@ impl<'h> Request<'h> {
     }
 
     /// What the Connection field says.
-    pub(super) fn connection_options(&self) -> impl Iterator<Item = &'h [u8]> {
+    fn connection_options(&self) -> impl Iterator<Item = &'h [u8]> {
         let connection = self.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
         connection.flat_map(|(_, value)| list(value))
     }
@@ -148,6 +127,113 @@ impl<'h> Request<'h> {
 
 /// So many fields are parsed without taking memory.
 const FEW: usize = 128;
+
+type Slot<'h> = MaybeUninit<httparse::Header<'h>>;
+
+/// Room for what a parser finds.
+pub(crate) struct Slots<'h>([Slot<'h>; FEW]);
+
+impl Slots<'_> {
+    pub(crate) fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; FEW])
+    }
+}
+
+/// A request's head where it was received.
+pub(crate) struct Head<'s, 'h> {
+    pub(crate) request: Request<'h>,
+    /// How much of the input it is.
+    pub(crate) length: usize,
+    #[cfg_attr(not(unix), allow(dead_code))]
+    fields: &'s [httparse::Header<'h>],
+}
+
+impl<'s, 'h> Head<'s, 'h> {
+    /// The head that `input` begins with, if that is whole and has nothing to be refused. All else is for
+    /// [`HeadDecoder`](super::HeadDecoder) and [`Request::parse`], which say what is wrong; what is found here they find,
+    /// too, looking at each byte several times.
+    #[cfg(unix)]
+    pub(crate) fn first(input: &'h [u8], limits: &Limits, slots: &'s mut Slots<'h>) -> Option<Self> {
+        let slots = slots.0.get_mut(..limits.fields.min(FEW))?;
+        // The empty line before a request is the decoder's to count.
+        if !crate::headers::is_token_byte(*input.first()?) {
+            return None;
+        }
+        let found = Self::read(input, limits, slots).ok().flatten()?;
+        (found.length <= limits.head).then_some(found)
+    }
+
+    /// The request's fields, as [`Request::fields`] gives them.
+    #[cfg(unix)]
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'h [u8], &'h [u8])> {
+        self.fields.iter().map(|field| (field.name.as_bytes(), field.value))
+    }
+
+    /// Reads the head that `input` begins with; `None` when it is not whole.
+    fn read(
+        input: &'h [u8],
+        limits: &Limits,
+        slots: &'s mut [Slot<'h>],
+    ) -> Result<Option<Self>, DecodeError> {
+        let mut parsed = httparse::Request::new(&mut []);
+        let length = match parsed.parse_with_uninit_headers(input, slots) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(refusal(error, input, limits)),
+        };
+        let head = input.get(..length).unwrap_or_default();
+        let (line, lines) = split_line(head)?;
+        let (method, uri, version) = request_line(line)?;
+        if method == b"CONNECT" {
+            return Err(DecodeError::Connect);
+        }
+        let target = Target::parse(method, uri)?;
+        let mut facts = Facts::default();
+        let mut rest = lines;
+        for field in parsed.headers.iter() {
+            // Line ends of other kinds are the parser's, and not ours: what it sees has to be what is seen later.
+            rest = behind(rest, field).ok_or(DecodeError::BareLf { offset: head.len() })?;
+            facts.note(field.name.as_bytes(), field.value)?;
+        }
+        if rest != b"\r\n" {
+            return Err(DecodeError::BareLf { offset: head.len() });
+        }
+        let host = facts.host(version)?;
+        let framing = facts.framing(version)?;
+        let modern = version == Version::Http11;
+        let request = Request {
+            method,
+            uri,
+            target,
+            version,
+            host,
+            framing,
+            keep_alive: !facts.close && (modern || facts.keep_alive),
+            expects_continue: facts.expects_continue && modern && !framing.is_empty(),
+            names_fields: facts.names_fields,
+            fields: lines.strip_suffix(b"\r\n").unwrap_or(lines),
+        };
+        Ok(Some(Self { request, length, fields: parsed.headers }))
+    }
+}
+
+/// What follows a field that `lines` begin with: its name, a colon, its value between blanks, CR LF.
+#[inline]
+fn behind<'h>(lines: &'h [u8], field: &httparse::Header<'h>) -> Option<&'h [u8]> {
+    let skip_blanks = |mut rest: &'h [u8]| {
+        while let [b' ' | b'\t', behind @ ..] = rest {
+            rest = behind;
+        }
+        rest
+    };
+    let name = field.name.as_bytes();
+    let rest = lines.get(name.len()..)?.strip_prefix(b":")?;
+    let value = skip_blanks(rest);
+    let stands =
+        std::ptr::eq(lines.as_ptr(), name.as_ptr()) && std::ptr::eq(value.as_ptr(), field.value.as_ptr());
+    let rest = skip_blanks(value.get(field.value.len()..)?);
+    rest.strip_prefix(b"\r\n").filter(|_| stands)
+}
 
 /// The fields of a head; see [`Request::fields`].
 #[derive(Clone, Debug)]
@@ -188,6 +274,7 @@ struct Facts<'h> {
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
+    names_fields: bool,
 }
 
 impl<'h> Facts<'h> {
@@ -201,8 +288,10 @@ impl<'h> Facts<'h> {
             }
             10 if is(b"connection") => {
                 for option in list(value) {
+                    let keep_alive = option.eq_ignore_ascii_case(b"keep-alive");
+                    self.keep_alive |= keep_alive;
                     self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    self.names_fields |= !keep_alive;
                 }
                 Ok(())
             }

@@ -111,9 +111,9 @@ impl ResponseHead<'_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status);
         out.extend_from_slice(b"\r\n");
-        let names_fields = self.connection().next().is_some();
+        let has_connection = self.headers.contains("Connection");
         for (name, value) in self.headers.iter() {
-            let named = names_fields && self.connection().any(|option| option.eq_ignore_ascii_case(name));
+            let named = has_connection && self.connection().any(|option| option.eq_ignore_ascii_case(name));
             if passes(name) && !named {
                 line(out, name, value);
             }
@@ -124,7 +124,8 @@ impl ResponseHead<'_> {
         if let Some(server) = self.server.filter(|_| !self.headers.contains("Server")) {
             line(out, b"Server", server.as_bytes());
         }
-        Ok(HeadEncoder { code, length: self.content_length(), close: self.says_close() })
+        let close = has_connection && self.connection().any(|option| option.eq_ignore_ascii_case(b"close"));
+        Ok(HeadEncoder { code, length: self.content_length(), close })
     }
 
     /// The status code, when all can be sent.
@@ -149,10 +150,6 @@ impl ResponseHead<'_> {
             self.headers.get_all("Content-Length").map(|value| content_length(value).ok().flatten());
         let first = lengths.next()??;
         lengths.all(|length| length == Some(first)).then_some(first)
-    }
-
-    fn says_close(&self) -> bool {
-        self.connection().any(|option| option.eq_ignore_ascii_case(b"close"))
     }
 
     fn connection(&self) -> impl Iterator<Item = &[u8]> {
@@ -190,7 +187,7 @@ impl HeadEncoder {
         let keep_alive = exchange.keep_alive && frame != Frame::UntilClose && !self.close;
         match length {
             Some(length) if self.code != 204 => {
-                line(out, b"Content-Length", crate::util::shown(&mut [0; 20], length));
+                line(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
             }
             _ if frame == Frame::Chunks => line(out, b"Transfer-Encoding", b"chunked"),
             _ => {}
@@ -212,9 +209,10 @@ impl HeadEncoder {
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len().saturating_add(value.len()).saturating_add(4));
-    for piece in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(piece);
-    }
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,10 +45,11 @@ impl<'h> Target<'h> {
     /// # Errors
     /// See [`TargetError`].
     pub fn parse(method: &[u8], target: &'h [u8]) -> Result<Self, TargetError> {
-        if target.iter().any(|byte| !byte.is_ascii_graphic()) {
+        let seen = target.iter().fold(0, |seen, byte| seen | KINDS[usize::from(*byte)]);
+        if seen & NOT_VISIBLE != 0 {
             return Err(TargetError::Byte);
         }
-        if memchr::memchr(b'#', target).is_some() {
+        if seen & HASH != 0 {
             return Err(TargetError::Fragment);
         }
         if target.starts_with(b"/") {
@@ -93,13 +94,30 @@ impl<'h> Target<'h> {
     }
 }
 
+/// Kinds of bytes that no target may have.
+static KINDS: [u8; 256] = {
+    let mut table = [NOT_VISIBLE; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = if byte == b'#' { HASH } else { 0 };
+        byte += 1;
+    }
+    table
+};
+const NOT_VISIBLE: u8 = 1;
+const HASH: u8 = 2;
+
 /// The path, which may have no encoded NUL, and the query.
 fn split_query(target: &[u8]) -> Result<(&[u8], Option<&[u8]>), TargetError> {
     let (path, query) = match memchr::memchr(b'?', target).and_then(|at| target.split_at_checked(at)) {
         Some((path, query)) => (path, query.get(1..)),
         None => (target, None),
     };
-    if memchr::memmem::find(path, b"%00").is_some() { Err(TargetError::Nul) } else { Ok((path, query)) }
+    let mut escapes = memchr::memchr_iter(b'%', path);
+    match escapes.any(|at| path.get(at..).is_some_and(|rest| rest.starts_with(b"%00"))) {
+        true => Err(TargetError::Nul),
+        false => Ok((path, query)),
+    }
 }
 
 fn strip_scheme(target: &[u8]) -> Option<(bool, &[u8])> {
@@ -162,7 +180,17 @@ impl<'h> Authority<'h> {
 /// The bytes of a registered name (RFC 3986, section 3.2.2), unreserved and sub-delimiters. Escapes are left out: no name
 /// of a host needs them, and readers differ about them.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    static TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=');
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
 }
 
 /// Why a target is refused, always with status 400.

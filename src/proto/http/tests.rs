@@ -34,6 +34,8 @@ fn feed(pieces: &[&[u8]], limits: Limits) -> Result<Option<Split>, DecodeError> 
 /// The outcome for `wire`, which must be the same however it is sliced.
 fn decode_with(wire: &[u8], limits: Limits) -> Outcome {
     let whole = feed(&[wire], limits);
+    #[cfg(unix)]
+    check_first(wire, limits, &whole);
     let bytes: Vec<&[u8]> = wire.chunks(1).collect();
     assert_eq!(feed(&bytes, limits), whole, "byte by byte: {}", wire.escape_ascii());
     if wire.len() <= 2000 {
@@ -43,6 +45,26 @@ fn decode_with(wire: &[u8], limits: Limits) -> Outcome {
         }
     }
     whole.map(|found| found.unwrap_or_else(|| panic!("not whole: {}", wire.escape_ascii())))
+}
+
+/// What is read from where it was received is what decoder and parser find there, and nothing that they refuse.
+#[cfg(unix)]
+fn check_first(wire: &[u8], limits: Limits, outcome: &Result<Option<Split>, DecodeError>) {
+    let mut slots = super::Slots::new();
+    match (super::Head::first(wire, &limits, &mut slots), outcome) {
+        (Some(found), Ok(Some((head, rest)))) => {
+            assert_eq!(wire.split_at(found.length), (&head[..], &rest[..]), "{}", wire.escape_ascii());
+            let request = Request::parse(head, &limits).unwrap();
+            assert_eq!(found.request, request);
+            assert!(found.fields().eq(request.fields()), "{}", wire.escape_ascii());
+        }
+        (Some(_), refused) => panic!("taken, but {refused:?}: {}", wire.escape_ascii()),
+        (None, Ok(Some((head, _)))) => {
+            let fields = Request::parse(head, &limits).unwrap().fields().count();
+            assert!(fields > 128 || wire.starts_with(b"\r\n"), "looked at twice: {}", wire.escape_ascii());
+        }
+        (None, _) => {}
+    }
 }
 
 fn decode(wire: &[u8]) -> Outcome {

@@ -14,60 +14,94 @@ impl Request<'_> {
     /// # Errors
     /// None for a request that was [parsed](Request::parse), and vars without CONTENT_LENGTH.
     pub fn variables(&self, vars: &mut Vars) -> Result<(), Error> {
-        variables(self, vars)
+        let mut collector = Collector::new(vars);
+        variables(self, self.fields(), |name, value| collector.push(name, value))?;
+        collector.finish();
+        Ok(())
     }
 }
 
-const PREFIX: &[u8] = b"HTTP_";
+const PREFIX: &[u8; 5] = b"HTTP_";
 
-/// What a byte of a field's name becomes; 0 for one that it may not have.
+/// What a byte of a field's name becomes, or that it may not be there.
 static SPELLING: [u8; 256] = {
-    let mut table = [0; 256];
+    let mut table = [UNFIT; 256];
     let mut byte = 0u8;
     while byte < 128 {
         table[byte as usize] = match byte {
             b'-' => b'_',
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => byte.to_ascii_uppercase(),
-            _ => 0,
+            _ => UNFIT,
         };
         byte += 1;
     }
     table
 };
 
-fn variables(request: &Request<'_>, vars: &mut Vars) -> Result<(), Error> {
-    let mut collector = Collector::new(vars);
-    let mut variable = Vec::with_capacity(64);
-    variable.extend_from_slice(PREFIX);
-    let names_fields = request.connection_options().any(|option| !option.eq_ignore_ascii_case(b"keep-alive"));
+const UNFIT: u8 = 0x80;
+
+/// Longer names are put together in memory that is taken for them.
+const SHORT: usize = 64;
+
+/// Gives the variables of `fields`, which are the request's, wherever they were found.
+pub(crate) fn variables<'h, E>(
+    request: &Request<'_>,
+    fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    mut put: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut short, mut long) = ([0; SHORT], Vec::new());
     let authority = request.target.authority();
     if let Some(authority) = authority {
-        collector.push(b"HTTP_HOST", authority.whole)?;
+        put(b"HTTP_HOST", authority.whole)?;
     }
-    for (field, value) in request.fields() {
-        variable.truncate(PREFIX.len());
-        variable.extend(field.iter().map(|byte| SPELLING[usize::from(*byte)]));
+    for (field, value) in fields {
+        let length = PREFIX.len() + field.len();
+        let variable = match short.get_mut(..length) {
+            Some(variable) => variable,
+            None => {
+                long.resize(length, 0);
+                &mut long[..]
+            }
+        };
+        let fit = spell(field, variable);
         let name = variable.get(PREFIX.len()..).unwrap_or_default();
         match name {
-            _ if name.contains(&0) => report_dropped(
+            _ if !fit => report_dropped(
                 log::Level::Warn,
                 field,
                 "an HTTP field's name has letters, digits and '-' alone, or another could be taken for it",
             ),
-            b"CONTENT_TYPE" | b"CONTENT_LENGTH" => collector.push(name, value)?,
+            b"CONTENT_TYPE" | b"CONTENT_LENGTH" => put(name, value)?,
             _ if is_of_the_connection(name) || (authority.is_some() && name == b"HOST") => {}
-            _ if names_fields && !is_essential(field) && request.connection_names(field) => {}
-            _ => collector.push(&variable, value)?,
+            _ if request.names_fields && !is_essential(field) && request.connection_names(field) => {}
+            _ => put(variable, value)?,
         }
     }
-    collector.finish();
     Ok(())
+}
+
+/// Writes the name of the field's variable, as long as both are; says whether there is one.
+fn spell(field: &[u8], variable: &mut [u8]) -> bool {
+    let Some((prefix, name)) = variable.split_first_chunk_mut() else { return false };
+    *prefix = *PREFIX;
+    let mut seen = 0;
+    for (place, byte) in name.iter_mut().zip(field) {
+        *place = SPELLING[usize::from(*byte)];
+        seen |= *place;
+    }
+    seen & UNFIT == 0
 }
 
 /// Fields about the connection, and those that a client would pass for a proxy's.
 fn is_of_the_connection(name: &[u8]) -> bool {
-    matches!(name, b"CONNECTION" | b"KEEP_ALIVE" | b"TE" | b"TRAILER" | b"UPGRADE" | b"PROXY")
-        || name.starts_with(b"PROXY_")
+    match name.first() {
+        Some(b'C') => name == b"CONNECTION",
+        Some(b'K') => name == b"KEEP_ALIVE",
+        Some(b'T') => matches!(name, b"TE" | b"TRAILER"),
+        Some(b'U') => name == b"UPGRADE",
+        Some(b'P') => name == b"PROXY" || name.starts_with(b"PROXY_"),
+        _ => false,
+    }
 }
 
 /// Fields for every recipient, which no client takes away by naming them in Connection (RFC 9110, section 7.6.1).

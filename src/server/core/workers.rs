@@ -328,14 +328,17 @@ impl Workers {
 struct Pace {
     began: Option<Instant>,
     jobs: u32,
-    /// The time of one job, on the average, in nanoseconds.
-    average: u64,
+    /// Goes up with each time that was slow, and down with each that was not.
+    slow: u32,
 }
 
 impl Pace {
-    /// Jobs that are done in so many nanoseconds are as well done by one worker, one after the other, as by several that
+    /// Jobs that are done in so little time each are as well done by one worker, one after the other, as by several that
     /// have to be woken first.
-    const QUICK: u64 = 50_000;
+    const QUICK: Duration = Duration::from_micros(50);
+
+    /// Once may be the scheduler's doing: where others want the processor too, one more thread that wants it helps nobody.
+    const OFTEN: u32 = 3;
 
     /// A job begins.
     fn go(&mut self) {
@@ -346,16 +349,17 @@ impl Pace {
     /// No work is left.
     fn rest(&mut self, workers: &Workers) {
         let Some(began) = self.began.take() else { return };
-        let time =
-            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / u64::from(self.jobs.max(1));
-        self.jobs = 0;
-        self.average = self.average / 2 + time.min(1 << 40) / 2;
+        let jobs = std::mem::take(&mut self.jobs);
+        self.slow = match began.elapsed() < Self::QUICK.saturating_mul(jobs) {
+            true => self.slow.saturating_sub(1),
+            false => (self.slow + 1).min(2 * Self::OFTEN),
+        };
         workers.quick.store(self.is_quick(), Ordering::Relaxed);
         workers.rests.fetch_add(1, Ordering::Relaxed);
     }
 
     fn is_quick(&self) -> bool {
-        self.average < Self::QUICK
+        self.slow < Self::OFTEN
     }
 }
 

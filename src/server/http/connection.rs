@@ -16,7 +16,7 @@ use crate::error::{Error, Fault};
 use crate::handlers::{BaseHandler, End};
 use crate::notice::Notice;
 use crate::proto::http::{self, BodyDecoder, DecodeError, Exchange, HeadDecoder, Limits};
-use crate::server::clock::Millis;
+use crate::server::clock::{Clock, Millis};
 use crate::server::core::{Job, Serve, Session, Spares, Worker, lock};
 use crate::server::link::{Link, Received, Wait};
 use crate::server::ready::Event;
@@ -43,7 +43,7 @@ struct State {
     again: bool,
     /// Requests that were answered.
     served: u64,
-    /// Since when a body is waited for that no application reads.
+    /// Since when a body is waited for that no application reads; 0 before.
     waits_since: Millis,
 }
 
@@ -82,6 +82,8 @@ struct Request {
     error: Option<Error>,
     /// What of the body came before the application was called.
     gathered: Vec<u8>,
+    /// What came behind that, of the body or of what follows.
+    behind: Vec<u8>,
 }
 
 impl Request {
@@ -158,19 +160,18 @@ impl Connection {
 
     /// Reads and serves until nothing more is here, or others should have their turn.
     fn drive(self: Arc<Self>, mut next: Option<Request>, worker: &mut Worker<'_>, mut event: Event) {
-        let core = Arc::clone(&self.link.core);
         for _ in 0..IN_A_ROW {
             let Some(request) = next.take().or_else(|| self.read(worker, event)) else { return };
             if !worker.may_run {
                 lock(&self.state).stage = Stage::Whole(request);
-                return core.push(Job::Serve(self, None));
+                return worker.core.push(Job::Serve(self, None));
             }
             if !self.run(request, worker) {
                 return;
             }
             event = Event::default();
         }
-        core.leave(Job::New(self));
+        worker.core.leave(Job::New(self));
     }
 
     /// Reads what is there; gives the request once it may start.
@@ -229,87 +230,113 @@ impl Connection {
 
     /// Takes in bytes, until a request may start; what follows is kept.
     fn take_in(&self, state: &mut State, mut bytes: &[u8], spares: &mut Spares) -> Option<Request> {
-        loop {
-            match &mut state.stage {
-                Stage::Skipping(decoder, dropped) => {
-                    if !skip(decoder, dropped, &mut bytes) {
-                        // No place from which to go on: what was answered is answered.
-                        state.stage = Stage::Lingering(0);
-                        return None;
-                    }
-                    if !decoder.is_whole() {
-                        return None;
-                    }
-                    state.stage = Stage::Head(head_decoder(self.settings()), Vec::new());
-                    self.link.set_deadline(Wait::Parked, None);
-                }
-                Stage::Head(decoder, head) => {
-                    if bytes.is_empty() {
-                        return None;
-                    }
-                    if head.capacity() == 0 {
-                        *head = spares.take_bytes();
-                    }
-                    let begun = decoder.has_begun();
-                    let request = match decoder.decode(&mut bytes, head) {
-                        Ok(false) => {
-                            if !begun && decoder.has_begun() {
-                                let until = self.link.core.clock.after(self.settings().head_timeout);
-                                self.link.set_deadline(Wait::Parked, until);
-                            }
-                            return None;
-                        }
-                        Ok(true) => self.open(head, spares.take_vars()),
-                        Err(error) => self.refused(error, head, spares.take_vars()),
-                    };
-                    spares.give_bytes(std::mem::take(head));
-                    state.stage = Stage::Body(request);
-                    state.waits_since = self.link.core.clock.now();
-                }
-                Stage::Body(request) => {
-                    let gathered = gather(request, &mut bytes, self.settings());
-                    if let Err(error) = gathered {
-                        request.exchange.keep_alive = false;
-                        request.error = Some(error.into());
-                    }
-                    if !request.may_start(self.settings()) {
-                        return None;
-                    }
-                    state.pending.clear();
-                    state.pending.extend_from_slice(bytes);
-                    self.link.set_deadline(Wait::Parked, None);
-                    self.link.set_idle(false);
-                    return match std::mem::replace(&mut state.stage, Stage::Running) {
-                        Stage::Body(request) => Some(request),
-                        _ => None,
-                    };
-                }
-                _ => return None,
+        if let Stage::Skipping(decoder, dropped) = &mut state.stage {
+            if !skip(decoder, dropped, &mut bytes) {
+                // No place from which to go on: what was answered is answered.
+                state.stage = Stage::Lingering(0);
+                return None;
             }
+            if !decoder.is_whole() {
+                return None;
+            }
+            state.stage = Stage::Head(head_decoder(self.settings()), Vec::new());
+            self.link.set_deadline(Wait::Parked, None);
         }
+        let mut request = match &mut state.stage {
+            Stage::Head(decoder, head) => {
+                let request = self.take_head(decoder, head, &mut bytes, spares)?;
+                state.waits_since = 0;
+                request
+            }
+            Stage::Body(_) => match std::mem::replace(&mut state.stage, Stage::Running) {
+                Stage::Body(request) => request,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if let Err(error) = gather(&mut request, &mut bytes, self.settings()) {
+            request.exchange.keep_alive = false;
+            request.error = Some(error.into());
+        }
+        if !request.may_start(self.settings()) {
+            state.stage = Stage::Body(request);
+            return None;
+        }
+        request.behind.extend_from_slice(bytes);
+        state.stage = Stage::Running;
+        self.link.set_deadline(Wait::Parked, None);
+        self.link.set_idle_since(0);
+        Some(request)
+    }
+
+    /// Takes in what is here of a head; gives the request once that is whole, or refused.
+    fn take_head(
+        &self,
+        decoder: &mut HeadDecoder,
+        head: &mut Vec<u8>,
+        bytes: &mut &[u8],
+        spares: &mut Spares,
+    ) -> Option<Request> {
+        if bytes.is_empty() {
+            return None;
+        }
+        if head.is_empty() {
+            if let Some(request) = self.open_at_once(bytes, spares) {
+                return Some(request);
+            }
+            *head = spares.take_bytes();
+        }
+        let begun = decoder.has_begun();
+        let request = match decoder.decode(bytes, head) {
+            Ok(false) => {
+                if !begun && decoder.has_begun() {
+                    let until = self.link.core.clock.after(self.settings().head_timeout);
+                    self.link.set_deadline(Wait::Parked, until);
+                }
+                return None;
+            }
+            Ok(true) => match http::Request::parse(head, &limits(self.settings())) {
+                Ok(parsed) => self.open(&parsed, parsed.fields(), head, spares),
+                Err(error) => self.refused(error, head, spares.take_vars()),
+            },
+            Err(error) => self.refused(error, head, spares.take_vars()),
+        };
+        spares.give_bytes(std::mem::take(head));
+        Some(request)
+    }
+
+    /// A request whose head came whole, as most do, and need not be put together; `bytes` are moved past it.
+    fn open_at_once(&self, bytes: &mut &[u8], spares: &mut Spares) -> Option<Request> {
+        let mut slots = http::Slots::new();
+        let found = http::Head::first(bytes, &limits(self.settings()), &mut slots)?;
+        let (head, rest) = bytes.split_at_checked(found.length)?;
+        *bytes = rest;
+        Some(self.open(&found.request, found.fields(), head, spares))
     }
 
     /// A request whose head is whole.
-    fn open(&self, head: &[u8], vars: Vars) -> Request {
+    fn open<'h>(
+        &self,
+        parsed: &http::Request<'_>,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        head: &[u8],
+        spares: &mut Spares,
+    ) -> Request {
         let settings = self.settings();
-        let parsed = match http::Request::parse(head, &limits(settings)) {
-            Ok(parsed) => parsed,
-            Err(error) => return self.refused(error, head, vars),
-        };
+        let mut vars = spares.take_vars();
         let decoder = match BodyDecoder::new(parsed.framing, settings.max_body_or_none()) {
             Ok(decoder) => decoder,
             Err(error) => return self.refused(error, head, vars),
         };
-        let exchange = Exchange::from(&parsed);
-        let mut request = Request { vars, exchange, decoder, error: None, gathered: Vec::new() };
-        match settings.site.environ(&parsed, self.ends(), &mut request.vars) {
-            Ok(()) => request.error = settings.front.apply(&mut request.vars).err(),
-            Err(error) => {
-                Site::refused(head, self.ends(), &mut request.vars);
-                request.error = Some(error);
-            }
+        let mut block = spares.take_bytes();
+        let gathered = settings.site.gather(parsed, fields, self.ends(), &mut vars, &mut block);
+        spares.give_bytes(block);
+        if gathered.is_err() {
+            Site::refused(head, self.ends(), &mut vars);
         }
-        request
+        let error = gathered.and_then(|()| settings.front.apply(&mut vars)).err();
+        let (exchange, gathered, behind) = (Exchange::from(parsed), Vec::new(), Vec::new());
+        Request { vars, exchange, decoder, error, gathered, behind }
     }
 
     /// A request that is answered with an error, behind which nobody knows where the next one begins.
@@ -318,7 +345,14 @@ impl Connection {
         Site::refused(head, self.ends(), &mut vars);
         let exchange = Exchange { is_head: head.starts_with(b"HEAD "), ..Exchange::REFUSED };
         let decoder = BodyDecoder::empty();
-        Request { vars, exchange, decoder, error: Some(error.into()), gathered: Vec::new() }
+        Request {
+            vars,
+            exchange,
+            decoder,
+            error: Some(error.into()),
+            gathered: Vec::new(),
+            behind: Vec::new(),
+        }
     }
 
     fn ends(&self) -> &Ends {
@@ -376,11 +410,15 @@ impl Connection {
     }
 
     /// The connection waits for more.
-    fn wait(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+    fn wait(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let core = &self.link.core;
+        let now = core.clock.now();
         let idle = matches!(&state.stage, Stage::Head(decoder, _) if !decoder.has_begun());
         if idle && (self.link.is_evicted() || (core.is_draining() && state.served > 0)) {
             return self.leave(state);
+        }
+        if state.waits_since == 0 {
+            state.waits_since = now;
         }
         match &state.stage {
             Stage::Lingering(_) => return self.shut(state),
@@ -392,15 +430,13 @@ impl Connection {
                 let until = self.body_deadline(state.waits_since, *dropped);
                 self.link.set_deadline(Wait::Parked, until);
             }
-            _ if idle && core.is_draining() => {
-                self.link.set_deadline(Wait::Parked, core.clock.after(FIRST));
-            }
             _ if idle => {
-                self.link.set_deadline(Wait::Parked, core.clock.after(core.settings.idle_timeout));
+                let most = if core.is_draining() { FIRST } else { core.settings.idle_timeout };
+                self.link.set_deadline(Wait::Parked, Clock::later(now, most));
             }
             _ => {}
         }
-        self.link.set_idle(idle);
+        self.link.set_idle_since(if idle { now } else { 0 });
         if self.link.park(self).is_err() {
             self.leave(state);
         }
@@ -491,7 +527,7 @@ impl Connection {
                     true => Stage::Head(head_decoder(self.settings()), Vec::new()),
                     false => Stage::Skipping(decoder, 0),
                 };
-                state.waits_since = self.link.core.clock.now();
+                state.waits_since = 0;
                 return Some(state);
             }
             After::Shut => self.shut(state),
@@ -506,24 +542,23 @@ impl Connection {
 
     /// Runs the application; says whether there may be more to read at once.
     fn run(self: &Arc<Self>, request: Request, worker: &mut Worker<'_>) -> bool {
-        let Request { vars, exchange, decoder, error, gathered } = request;
+        let Request { vars, exchange, decoder, error, gathered, behind } = request;
         if !decoder.is_whole() && self.link.enter_set(self).is_err() {
             self.leave(lock(&self.state));
             return false;
         }
-        let raw = std::mem::take(&mut lock(&self.state).pending);
         let progress = Progress::default();
         progress.left.set(decoder.left());
-        progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && raw.is_empty());
+        progress.held_back.set(exchange.expects_continue && decoder.received() == 0 && behind.is_empty());
         progress.broken.set(error.is_some() && !exchange.keep_alive);
         let (wire, buffer) = (worker.spares.take_bytes(), std::mem::take(&mut worker.buffer));
         let outgoing = Outgoing::new(self, &progress, exchange, wire, buffer);
         let outgoing = RefCell::new(outgoing);
         // A whole body has nothing behind it that would be its own.
-        let (own, next) = if decoder.is_whole() { (Vec::new(), raw) } else { (raw, Vec::new()) };
+        let (own, next) = if decoder.is_whole() { (Vec::new(), behind) } else { (behind, Vec::new()) };
         let block = std::mem::take(&mut worker.block);
         let body = Body::new(self, &outgoing, &progress, decoder, gathered, &own, block);
-        let mut scratch = std::mem::take(&mut worker.scratch);
+        let scratch = &mut worker.scratch;
         worker.spares.give_vars(scratch.fill(vars));
         let refused = error.is_some();
         let handler = Handler {
@@ -537,9 +572,7 @@ impl Connection {
             Some(error) => handler.run(&refusal(error)),
             None => handler.run(&self.link.core.app),
         };
-        let Handler { body, scratch, .. } = handler;
-        worker.scratch = scratch.into_inner();
-        let body = body.into_inner();
+        let body = handler.body.into_inner();
         let full = body.was_full();
         let (decoder, left, gathered, block) = body.into_parts();
         worker.spares.give_bytes(gathered);

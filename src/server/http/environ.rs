@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use percent_encoding::percent_decode;
 
 use super::forwarded::{Client, TrustedProxies};
-use crate::environ::Vars;
+use crate::environ::{Collector, Vars};
 use crate::error::Error;
-use crate::proto::http::{Authority, Request, SeenLine};
+use crate::proto::http::{self, Authority, Request, SeenLine};
 use crate::util::shown;
 
 /// SERVER_SOFTWARE.
@@ -75,32 +76,71 @@ impl Site {
     /// # Ok::<(), gatewright::error::BoxError>(())
     /// ```
     pub fn environ(&self, request: &Request<'_>, ends: &Ends, vars: &mut Vars) -> Result<(), Error> {
+        let mut gathered = Vars::new();
+        self.gather(request, request.fields(), ends, &mut gathered, &mut Vec::new())?;
+        vars.update(&gathered);
+        Ok(())
+    }
+
+    /// The same with the request's fields from where they were found, and variables that begin anew: `block` becomes their
+    /// memory, and in exchange what they had.
+    pub(super) fn gather<'h>(
+        &self,
+        request: &Request<'_>,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        ends: &Ends,
+        vars: &mut Vars,
+        block: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        block.clear();
+        self.put_variables(request, fields, ends, block)?;
+        let mut collector = Collector::over(vars, block);
+        let mut at = 0;
+        collector.follow(&mut at, usize::MAX, http::pair_named);
+        while let Some((name, value)) = http::pair_at(collector.block(), &mut at) {
+            collector.push_from_block(&name, &value)?;
+        }
+        collector.finish();
+        Ok(())
+    }
+
+    fn put_variables<'h>(
+        &self,
+        request: &Request<'_>,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        ends: &Ends,
+        block: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let client = self.trusted.client(request, ends)?;
-        vars.set("GATEWAY_INTERFACE", "CGI/1.1");
-        vars.set("SERVER_SOFTWARE", SOFTWARE);
-        vars.set("SERVER_NAME", self.name(request, ends));
-        let mut room = [0; 64];
-        vars.set("SERVER_PORT", shown(&mut room, port(request, ends, &client)));
+        let mut put = |name: &str, value: &[u8]| http::push_pair(block, name.as_bytes(), value);
+        put("GATEWAY_INTERFACE", b"CGI/1.1");
+        put("SERVER_SOFTWARE", SOFTWARE.as_bytes());
+        put("SERVER_NAME", &self.name(request, ends));
+        put("SERVER_PORT", itoa::Buffer::new().format(port(request, ends, &client)).as_bytes());
         if let Some(local) = ends.local {
-            vars.set("SERVER_ADDR", shown(&mut room, bare(local.ip())));
+            put("SERVER_ADDR", address_text(&mut [0; 64], local.ip()));
         }
-        vars.set("SERVER_PROTOCOL", request.version.as_str());
-        vars.set("REQUEST_METHOD", request.method);
-        vars.set("REQUEST_URI", request.uri);
-        vars.set("REQUEST_SCHEME", if client.https { "https" } else { "http" });
+        put("SERVER_PROTOCOL", request.version.as_str().as_bytes());
+        put("REQUEST_METHOD", request.method);
+        put("REQUEST_URI", request.uri);
+        put("REQUEST_SCHEME", if client.https { b"https" } else { b"http" });
         if client.https {
-            vars.set("HTTPS", "on");
+            put("HTTPS", b"on");
         }
-        vars.set("SCRIPT_NAME", "");
-        vars.set("PATH_INFO", Cow::<[u8]>::from(percent_decode(request.target.path())));
-        vars.set("QUERY_STRING", request.target.query().unwrap_or_default());
+        put("SCRIPT_NAME", b"");
+        put("PATH_INFO", &Cow::<[u8]>::from(percent_decode(request.target.path())));
+        put("QUERY_STRING", request.target.query().unwrap_or_default());
         if let Some(address) = client.address {
-            vars.set("REMOTE_ADDR", shown(&mut room, bare(address)));
+            put("REMOTE_ADDR", address_text(&mut [0; 64], address));
         }
         if let Some(port) = client.port {
-            vars.set("REMOTE_PORT", shown(&mut room, port));
+            put("REMOTE_PORT", itoa::Buffer::new().format(port).as_bytes());
         }
-        request.variables(vars)
+        let put = |name: &[u8], value: &[u8]| {
+            http::push_pair(block, name, value);
+            Ok(())
+        };
+        http::variables(request, fields, put)
     }
 
     /// Adds what is known of a request that was refused, or did not come whole, for the log: the request line, and the
@@ -114,7 +154,7 @@ impl Site {
             }
         }
         if let Some(peer) = ends.peer {
-            vars.set("REMOTE_ADDR", shown(&mut [0; 64], bare(peer.ip())));
+            vars.set("REMOTE_ADDR", address_text(&mut [0; 64], peer.ip()));
         }
     }
 
@@ -150,8 +190,16 @@ fn port(request: &Request<'_>, ends: &Ends, client: &Client) -> u16 {
 }
 
 /// An address without brackets and zone; one of IPv4 mapped into IPv6 as what it is.
-fn bare(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+fn address_text(room: &mut [u8; 64], address: IpAddr) -> &[u8] {
+    let IpAddr::V4(address) = address.to_canonical() else { return shown(room, address) };
+    let mut rest = &mut room[..];
+    // Fifteen bytes find room.
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        let _ = rest.write_all(if at > 0 { b"." } else { b"" });
+        let _ = rest.write_all(itoa::Buffer::new().format(octet).as_bytes());
+    }
+    let left = rest.len();
+    room.get(..room.len() - left).unwrap_or_default()
 }
 
 /// A server's own name: a host without a port.

@@ -23,7 +23,7 @@ pub(super) struct Handler<'h, 'c> {
     pub(super) refused: bool,
     pub(super) body: RefCell<Body<'h, 'c>>,
     pub(super) outgoing: &'h RefCell<Outgoing<'c>>,
-    pub(super) scratch: RefCell<Scratch>,
+    pub(super) scratch: RefCell<&'h mut Scratch>,
 }
 
 fn attributes(settings: &Settings) -> Attributes<'static> {
@@ -37,7 +37,7 @@ fn attributes(settings: &Settings) -> Attributes<'static> {
 
 impl SimpleHandler for Handler<'_, '_> {
     fn streams(&self, with: &mut dyn FnMut(Streams<'_>)) {
-        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut *self.scratch.borrow_mut());
+        let (body, scratch) = (&mut *self.body.borrow_mut(), &mut **self.scratch.borrow_mut());
         let gone = || {
             let link = &self.connection.link;
             link.enter_set(self.connection).is_err() || link.is_gone()
@@ -76,18 +76,21 @@ impl BaseHandler for Handler<'_, '_> {
     /// Large files are the system's to send, where nothing has to be added between their bytes.
     #[cfg(target_os = "linux")]
     fn sendfile(&self, out: &mut dyn Output, head: &mut Head, file: &mut dyn FileSource) -> io::Result<bool> {
-        let limit = file.limit();
+        let part = file.part();
         let plain = file.as_file().filter(|_| !head.is_sent() && !head.is_bodyless());
         let Some(plain) = plain else { return Ok(false) };
-        let Some(length) = length_of(plain, limit).filter(|length| *length >= LARGE) else {
+        let Some(part) =
+            part.or_else(|| rest_of(plain)).filter(|part| part.end.saturating_sub(part.start) >= LARGE)
+        else {
             return Ok(false);
         };
         if !head.headers().contains("Content-Length") {
-            head.headers_mut().set("Content-Length", length.to_string()).map_err(io::Error::other)?;
+            head.headers_mut()
+                .push(b"Content-Length", itoa::Buffer::new().format(part.end - part.start).as_bytes());
         }
         self.send_headers(out, head)?;
         let mut sent = 0;
-        let result = self.outgoing.borrow_mut().send_file(plain, length, &mut sent);
+        let result = self.outgoing.borrow_mut().send_file(plain, part, &mut sent);
         // Also what a client got that has left since.
         head.add_bytes_sent(sent);
         result.map(|()| true)
@@ -104,13 +107,13 @@ impl BaseHandler for Handler<'_, '_> {
 #[cfg(target_os = "linux")]
 const LARGE: u64 = 32 * 1024;
 
-/// What is left of a regular file, up to a limit.
+/// What is left of a regular file.
 #[cfg(target_os = "linux")]
-fn length_of(file: &mut std::fs::File, limit: Option<u64>) -> Option<u64> {
+fn rest_of(file: &mut std::fs::File) -> Option<std::ops::Range<u64>> {
     use std::io::Seek;
     let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let left = about.len().saturating_sub(file.stream_position().ok()?);
-    Some(limit.map_or(left, |limit| left.min(limit)))
+    let start = file.stream_position().ok()?;
+    Some(start..about.len().max(start))
 }
 
 /// The response, as the handler sees it.

@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -141,27 +143,38 @@ impl<'c> Outgoing<'c> {
         if waits { self.flush() } else { Ok(()) }
     }
 
-    /// Has the system send a file from where it stands, of which `length` bytes are the body, as the head says; `sent` counts
-    /// those that left, and those that are left to the connection.
+    /// Has the system send a part of a file, which is the body, as the head says; `sent` counts the bytes that left, and
+    /// those that are left to the connection.
     #[cfg(target_os = "linux")]
     pub(super) fn send_file(
         &mut self,
-        file: &mut std::fs::File,
-        length: u64,
+        file: &std::fs::File,
+        part: Range<u64>,
         sent: &mut u64,
     ) -> io::Result<()> {
         self.check()?;
-        let result = self.send_piece(&[], false).and_then(|()| self.send_plain(file, length, sent));
-        self.broken = self.broken.or(result.as_ref().err().map(io::Error::kind));
+        let result = self.send_head().and_then(|()| self.send_plain(file, part, sent));
+        self.noting(result)
+    }
+
+    /// Sends the head before a file's part.
+    #[cfg(target_os = "linux")]
+    fn send_head(&mut self) -> io::Result<()> {
+        if !self.body.is_empty() || !self.rest.is_empty() {
+            return self.send_piece(&[], false);
+        }
+        self.frame_head(None);
+        let result = self.connection.link.send_ahead(self.connection, &mut [IoSlice::new(&self.wire)]);
+        self.left = true;
+        self.wire.clear();
         result
     }
 
     #[cfg(target_os = "linux")]
-    fn send_plain(&mut self, file: &mut std::fs::File, length: u64, sent: &mut u64) -> io::Result<()> {
-        use std::io::Seek;
+    fn send_plain(&mut self, file: &std::fs::File, part: Range<u64>, sent: &mut u64) -> io::Result<()> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
-        let wanted = encoder.take(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
-        let mut at = libc::off_t::try_from(file.stream_position()?).map_err(io::Error::other)?;
+        let wanted = encoder.take(usize::try_from(part.end - part.start).unwrap_or(usize::MAX)) as u64;
+        let mut at = libc::off_t::try_from(part.start).map_err(io::Error::other)?;
         let mut left = wanted;
         let handed_over = self.connection.link.send_file(self.connection, file, &mut at, &mut left);
         *sent = if matches!(handed_over, Ok(true)) { wanted } else { wanted - left };

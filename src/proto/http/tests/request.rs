@@ -359,6 +359,8 @@ mod properties {
         #[test]
         fn any_bytes_end_in_a_request_or_a_refusal(wire in proptest::collection::vec(any::<u8>(), 0..200)) {
             let whole = feed(&[&wire], Limits::default());
+            #[cfg(unix)]
+            check_first(&wire, Limits::default(), &whole);
             let bytes: Vec<&[u8]> = wire.chunks(1).collect();
             prop_assert_eq!(feed(&bytes, Limits::default()), whole);
         }
@@ -371,6 +373,8 @@ mod properties {
         ) {
             let wire = format!("{line_one}\r\n{}\r\n", lines.concat()).into_bytes();
             let whole = feed(&[&wire], Limits::default());
+            #[cfg(unix)]
+            check_first(&wire, Limits::default(), &whole);
             let (first, second) = wire.split_at(at.index(wire.len()));
             prop_assert_eq!(feed(&[first, second], Limits::default()), whole.clone());
             if let Ok(Some((head, _))) = whole {

@@ -198,3 +198,12 @@ fn a_name_is_a_host_without_a_port() {
     }
     assert_eq!("[::1]".parse::<ServerName>().unwrap().as_str(), "[::1]");
 }
+
+#[test]
+fn addresses_are_shown_as_their_type_shows_them() {
+    for text in ["0.0.0.0", "255.255.255.255", "10.9.87.6", "::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"] {
+        let address: IpAddr = text.parse().unwrap();
+        assert_eq!(address_text(&mut [0; 64], address), address.to_string().as_bytes());
+    }
+    assert_eq!(address_text(&mut [0; 64], "::ffff:255.0.2.100".parse().unwrap()), b"255.0.2.100");
+}

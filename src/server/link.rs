@@ -325,7 +325,11 @@ impl Link {
         match self.token.load(Ordering::Acquire) {
             0 => {
                 let token = self.core.connections.insert(Arc::<S>::clone(session))?;
-                self.token.store(token, Ordering::Release);
+                self.token.store(token, Ordering::SeqCst);
+                // Draining begins with a look at all that have a place; one of both sees the other.
+                if self.core.is_draining() {
+                    self.core.visit(&**session);
+                }
                 Ok(token)
             }
             token => Ok(token),
@@ -540,7 +544,7 @@ impl Link {
     }
 
     pub(super) fn token(&self) -> Option<Token> {
-        match self.token.load(Ordering::Acquire) {
+        match self.token.load(Ordering::SeqCst) {
             0 => None,
             token => Some(token),
         }

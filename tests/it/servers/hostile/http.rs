@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -112,9 +113,9 @@ fn a_body_that_trickles_does_not_hold_a_connection_for_ever() {
         let head = format!("POST /{path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).expect("room");
         let mut sending = stream.try_clone().expect("a descriptor");
-        let sender = std::thread::spawn(move || {
+        let sender = thread::spawn(move || {
             let sent = (0..MOST).take_while(|_| {
-                std::thread::park_timeout(Duration::from_millis(100));
+                thread::park_timeout(Duration::from_millis(100));
                 sending.write_all(b"x").is_ok()
             });
             sent.count()
@@ -155,24 +156,28 @@ fn draining_answers_what_was_begun_at_any_stage_and_ends() {
     target.process.signal(Signal::SIGTERM);
     let mut rest = Vec::new();
     lines.read_to_end(&mut rest).expect("the kept one ends");
-    for (stream, stage) in &held {
-        let mut stream = stream;
-        let rest = match stage.0 {
-            "request line" => "re HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
-            "head" => "st: h\r\n\r\n".to_owned(),
-            "end of the head" | "last line" => "\n".to_owned(),
-            "body" => "x".repeat(46),
-            "no body yet" | "held back" => "x".repeat(50),
-            "chunk size" => "\r\nabcde\r\n0\r\n\r\n".to_owned(),
-            "chunk extension" => "\"\r\nabcde\r\n0\r\n\r\n".to_owned(),
-            "chunk" => "de\r\n0\r\n\r\n".to_owned(),
-            "end of a chunk" => "\n0\r\n\r\n".to_owned(),
-            "trailers" => "bc\r\n\r\n".to_owned(),
-            "long body" => "x".repeat(500_000 - 4),
-            _ => "3\r\nabc\r\n0\r\n\r\n".to_owned(),
-        };
-        stream.write_all(rest.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", stage.0));
-    }
+    // At once: whose body no worker reads yet waits for those whose bodies two workers read.
+    thread::scope(|scope| {
+        for (mut stream, stage) in held.iter().map(|(stream, stage)| (stream, stage.0)) {
+            let rest = match stage {
+                "request line" => "re HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+                "head" => "st: h\r\n\r\n".to_owned(),
+                "end of the head" | "last line" => "\n".to_owned(),
+                "body" => "x".repeat(46),
+                "no body yet" | "held back" => "x".repeat(50),
+                "chunk size" => "\r\nabcde\r\n0\r\n\r\n".to_owned(),
+                "chunk extension" => "\"\r\nabcde\r\n0\r\n\r\n".to_owned(),
+                "chunk" => "de\r\n0\r\n\r\n".to_owned(),
+                "end of a chunk" => "\n0\r\n\r\n".to_owned(),
+                "trailers" => "bc\r\n\r\n".to_owned(),
+                "long body" => "x".repeat(500_000 - 4),
+                _ => "3\r\nabc\r\n0\r\n\r\n".to_owned(),
+            };
+            scope.spawn(move || {
+                stream.write_all(rest.as_bytes()).unwrap_or_else(|error| panic!("{stage}: {error}"));
+            });
+        }
+    });
     // All are whole: there are fewer workers than those that one was held by.
     for (mut stream, stage) in held {
         let mut answer = String::new();

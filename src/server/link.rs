@@ -496,6 +496,29 @@ impl Link {
         }
     }
 
+    /// A request is under way whose thread does not read. That the peer has gone is heard of by itself where the ready set
+    /// tells each change. Where it tells one, it is asked for the next: any, or only the end if there is unread input, of
+    /// which it would tell for ever.
+    pub(super) fn listen_for_end<S: Session + 'static>(&self, session: &Arc<S>) {
+        // Whoever has just put it there is heard of before that one knows.
+        let is_in_set = || {
+            let _changing = lock(&self.wants);
+            self.is_in_set()
+        };
+        if self.core.set.tells_each_change() || !is_in_set() {
+            return;
+        }
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        let _ = match recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) {
+            Err(Errno::EAGAIN) => self.park(session),
+            Ok(0) => {
+                self.note_half_close();
+                self.quieten()
+            }
+            _ => self.quieten(),
+        };
+    }
+
     /// Something was sent: whoever has ended its sending still listens.
     pub(super) fn note_output(&self) {
         if self.half_closed.load(Ordering::Relaxed) != 0 {

@@ -138,7 +138,7 @@ impl Connection {
             // The event itself was noted.
             Stage::Whole(_) | Stage::Running => {
                 self.link.look_for_end(event);
-                let _ = self.link.park(self);
+                self.link.listen_for_end(self);
                 return None;
             }
             Stage::Closed => return None,
@@ -175,6 +175,7 @@ impl Connection {
                         }
                         self.link.set_deadline(Wait::Parked, None);
                         self.link.look_for_end(event);
+                        self.link.listen_for_end(self);
                         return Some(request);
                     }
                     if count < worker.block.len() && !event.ended {

@@ -187,7 +187,7 @@ impl Connection {
             Stage::Whole(_) | Stage::Running => {
                 state.again = true;
                 self.link.look_for_end(event);
-                let _ = self.link.park(self);
+                self.link.listen_for_end(self);
                 return None;
             }
             Stage::Closed => return None,
@@ -199,6 +199,7 @@ impl Connection {
         state.again = true;
         let pending = std::mem::take(&mut state.pending);
         if let Some(request) = self.take_in(&mut state, &pending, &mut worker.spares) {
+            self.link.listen_for_end(self);
             return Some(request);
         }
         loop {
@@ -209,6 +210,7 @@ impl Connection {
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
                         state.again = full || event.ended;
                         self.link.look_for_end(event);
+                        self.link.listen_for_end(self);
                         return Some(request);
                     }
                     // What comes from now on is for nobody, and has a bound of its own.

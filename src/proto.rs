@@ -12,6 +12,7 @@ pub mod scgi;
 pub(crate) type PairPlaces = (Range<usize>, Range<usize>);
 
 /// A pair in a block, where one of a certain name was expected.
+#[cfg(unix)]
 pub(crate) struct NamedPair {
     pub(crate) name_at: usize,
     pub(crate) value_at: usize,

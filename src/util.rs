@@ -425,6 +425,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
 }
 
 /// A short value's text, without taking memory; as much of it as there is room for.
+#[cfg(unix)]
 pub(crate) fn shown(room: &mut [u8], value: impl std::fmt::Display) -> &[u8] {
     use std::io::Write;
     let mut rest = &mut *room;

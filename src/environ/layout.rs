@@ -1,5 +1,8 @@
 //! The names of the request before: a web server sends the same ones in the same order again and again.
 
+// Only servers follow it, and those are for unix.
+#![cfg_attr(not(unix), allow(dead_code))]
+
 use super::known::Known;
 use super::spelling::Spelling;
 

@@ -9,7 +9,10 @@ use hashbrown::HashTable;
 
 use super::known::Known;
 use super::layout::{Layout, Seen};
-use super::spelling::{Name, Spelling, has_nul};
+#[cfg(unix)]
+use super::spelling::has_nul;
+use super::spelling::{Name, Spelling};
+#[cfg(unix)]
 use crate::proto::NamedPair;
 
 /// Up to this many variables a scan over their tags is faster than an index.
@@ -331,6 +334,7 @@ impl Vars {
 
     /// Adds what begins at `at` of the slab, which moves on, as long as the names are those of the time before. That they
     /// are distinct and fit to be names is known of those. `named` finds a pair of the name that is expected.
+    #[cfg(unix)]
     #[inline(always)]
     pub(super) fn follow(
         &mut self,

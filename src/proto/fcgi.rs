@@ -64,9 +64,11 @@ mod values;
 
 pub use decoder::{Decoder, EndOfInput, Event, Phase};
 pub use error::{DecodeError, ResponseError};
-pub use params::{PairError, PairTooLong, Pairs};
 #[cfg(unix)]
-pub(crate) use params::{pair_at, pair_named};
+pub(crate) use params::pair_at;
+#[cfg(unix)]
+pub(crate) use params::pair_named;
+pub use params::{PairError, PairTooLong, Pairs};
 pub use record::{
     FLAG_KEEP_CONN, HEADER_LEN, Header, MAX_CONTENT, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role,
     Stream, VERSION,

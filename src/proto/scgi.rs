@@ -42,9 +42,11 @@ mod pairs;
 pub use encode::{EncodeError, encode_head, encode_netstring};
 pub use error::DecodeError;
 pub use head::{EndOfInput, HeadDecoder};
-pub use pairs::{Check, Pairs, check};
 #[cfg(unix)]
-pub(crate) use pairs::{pair_at, pair_named};
+pub(crate) use pairs::pair_at;
+#[cfg(unix)]
+pub(crate) use pairs::pair_named;
+pub use pairs::{Check, Pairs, check};
 
 /// The name of the variable that comes first and says how long the body is.
 const CONTENT_LENGTH: &[u8] = b"CONTENT_LENGTH";

@@ -1,7 +1,9 @@
 //! Name-value pairs (section 3.4): the content of PARAMS, GET_VALUES and GET_VALUES_RESULT.
 
 use crate::error::Error;
-use crate::proto::{NamedPair, PairPlaces, same};
+use crate::proto::PairPlaces;
+#[cfg(unix)]
+use crate::proto::{NamedPair, same};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
@@ -85,6 +87,7 @@ pub(crate) fn pair_at(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces,
 }
 
 /// The pair that begins at `at`, if it is a short one and has this name.
+#[cfg(unix)]
 #[inline(always)]
 pub(crate) fn pair_named(block: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
     let &[name @ ..0x80, value @ ..0x80, ref rest @ ..] = block.get(at..)? else { return None };

@@ -3,7 +3,9 @@
 use super::error::DecodeError;
 use super::{CONTENT_LENGTH, SCGI};
 use crate::environ::content_length;
-use crate::proto::{NamedPair, PairPlaces, same};
+use crate::proto::PairPlaces;
+#[cfg(unix)]
+use crate::proto::{NamedPair, same};
 use std::iter::FusedIterator;
 use std::ops::Range;
 
@@ -67,6 +69,7 @@ pub(crate) fn pair_at(head: &[u8], at: &mut usize) -> Option<Result<PairPlaces, 
 }
 
 /// The pair that begins at `at`, if it has this name.
+#[cfg(unix)]
 #[inline(always)]
 pub(crate) fn pair_named(head: &[u8], at: usize, expected: &[u8]) -> Option<NamedPair> {
     let (name, rest) = head.get(at..)?.split_at_checked(expected.len())?;

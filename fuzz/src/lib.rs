@@ -281,6 +281,12 @@ pub fn scgi_pairs(data: &[u8]) {
 pub fn http_requests(data: &[u8]) {
     const LIMITS: http::Limits = http::Limits { head: 4000, fields: 20 };
     const LONGEST: u64 = 3000;
+    if let Some((request, length)) = http::Request::first(data, &LIMITS) {
+        let (mut input, mut head) = (data, Vec::new());
+        assert_eq!(http::HeadDecoder::new(LIMITS).decode(&mut input, &mut head), Ok(true), "the short way");
+        assert_eq!((&head[..], input.len()), (&data[..length], data.len() - length), "the short way's end");
+        assert_eq!(http::Request::parse(&head, &LIMITS), Ok(request), "what the short way finds");
+    }
     in_any_slicing(data, |slices| {
         let (mut seen, mut head, mut body) = (Vec::new(), Vec::new(), Vec::new());
         let mut heads = http::HeadDecoder::new(LIMITS);

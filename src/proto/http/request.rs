@@ -103,6 +103,27 @@ impl<'h> Request<'h> {
         }
     }
 
+    /// The request whose head `input` begins with, and how long that is, if it is whole and nothing in it is to be refused.
+    ///
+    /// All else is for [`HeadDecoder`](super::HeadDecoder) and [`parse`](Self::parse), which say what is wrong. Whatever is
+    /// found here they find, too, at twice the price.
+    ///
+    /// ```
+    /// use gatewright::proto::http::{Limits, Request};
+    ///
+    /// let limits = Limits { head: 1000, fields: 10 };
+    /// let input = b"GET /tea HTTP/1.1\r\nHost: localhost\r\n\r\nGET /more";
+    /// let (request, length) = Request::first(input, &limits).expect("a whole head");
+    /// assert_eq!((request.uri, length), (&b"/tea"[..], 38));
+    /// assert!(Request::first(&input[length..], &limits).is_none());
+    /// ```
+    #[cfg(unix)]
+    pub fn first(input: &'h [u8], limits: &Limits) -> Option<(Self, usize)> {
+        let mut slots = Slots::new();
+        let found = Head::first(input, limits, &mut slots)?;
+        Some((found.request, found.length))
+    }
+
     /// The fields in their order, values without the blanks around them.
     pub fn fields(&self) -> Fields<'h> {
         Fields(self.fields)

@@ -271,8 +271,8 @@ impl Headers {
     pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         if self.slab.capacity() == 0 {
             // Most heads fit, and need not grow piece by piece.
-            self.slab.reserve(192);
-            self.spans.reserve(8);
+            self.slab = Vec::with_capacity(192);
+            self.spans = Vec::with_capacity(8);
         }
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
@@ -371,11 +371,14 @@ pub fn check_value(value: &[u8]) -> Result<(), HeaderError> {
 }
 
 /// Latin-1 text compared without regard to case, as Python lower-cases it.
+#[inline]
 fn same_name(one: &[u8], other: &[u8]) -> bool {
-    // Mostly they are spelt alike.
-    same(one, other)
-        || one.len() == other.len()
-            && one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other))
+    // Mostly they are spelt alike, or not of one length.
+    one.len() == other.len() && (same(one, other) || same_but_for_case(one, other))
+}
+
+fn same_but_for_case(one: &[u8], other: &[u8]) -> bool {
+    one.iter().zip(other).all(|(one, other)| latin1_lower(*one) == latin1_lower(*other))
 }
 
 fn latin1_lower(byte: u8) -> u8 {

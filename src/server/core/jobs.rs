@@ -59,13 +59,23 @@ impl Waiting {
 
 impl Jobs {
     pub(super) fn push(&self, job: Job) {
+        self.extend(std::iter::once(job));
+    }
+
+    /// Several at once, in their order.
+    pub(super) fn extend(&self, jobs: impl ExactSizeIterator<Item = Job>) {
+        if jobs.len() == 0 {
+            return;
+        }
         let waiting = &mut *lock(&self.waiting);
-        let queue = match job {
-            Job::Run(..) | Job::Serve(..) => &mut waiting.runs,
-            Job::Turn(_) | Job::New(_) | Job::Accept(_) => &mut waiting.others,
-        };
-        queue.push_back((waiting.next, job));
-        waiting.next = waiting.next.wrapping_add(1);
+        for job in jobs {
+            let queue = match job {
+                Job::Run(..) | Job::Serve(..) => &mut waiting.runs,
+                Job::Turn(_) | Job::New(_) | Job::Accept(_) => &mut waiting.others,
+            };
+            queue.push_back((waiting.next, job));
+            waiting.next = waiting.next.wrapping_add(1);
+        }
         self.count.store(waiting.len(), Ordering::SeqCst);
     }
 

@@ -379,7 +379,7 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
             worker.perform(job);
             deaf = deaf.wrapping_add(1);
             if deaf.is_multiple_of(DEAF) && core.set.wait(&mut events, BATCH, Some(Duration::ZERO)).is_ok() {
-                events.drain(..).for_each(|event| core.jobs.push(Job::Turn(event)));
+                core.jobs.extend(events.drain(..).map(Job::Turn));
             }
             continue;
         }
@@ -409,7 +409,7 @@ fn work(core: &Arc<Core>, since: &AtomicU64) {
         let mut found = events.drain(..);
         let Some(first) = found.next() else { continue };
         pace.go();
-        found.for_each(|event| core.jobs.push(Job::Turn(event)));
+        core.jobs.extend(found.map(Job::Turn));
         // From now on nobody listens. As long as jobs are quick that is no loss, and the housekeeper watches whether
         // they are.
         if pace.is_quick() || !workers.call() {

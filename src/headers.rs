@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::proto::same;
+use crate::proto::{below, same};
 
 /// A header name or value that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,11 +334,8 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// Whether there is any control character: 0x00–0x1F, 0x7F. Eight are looked at at once.
 pub(crate) fn has_control(bytes: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let controls = |word: u64| {
-        let del = word ^ (ONES * 0x7f);
-        word.wrapping_sub(ONES * 0x20) & !word | del.wrapping_sub(ONES) & !del
-    };
+    const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let controls = |word: u64| below(word, 0x20) | below(word ^ DELETES, 1);
     let found = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
         (Some(last), _, _) => {
             let words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
@@ -348,9 +345,9 @@ pub(crate) fn has_control(bytes: &[u8]) -> bool {
             let (first, last) = (u32::from_ne_bytes(*first), u32::from_ne_bytes(*last));
             controls(u64::from(first) << 32 | u64::from(last))
         }
-        _ => bytes.iter().fold(0, |found, byte| found | controls(ONES * u64::from(*byte))),
+        _ => bytes.iter().fold(0, |found, byte| found | controls(u64::from_ne_bytes([*byte; 8]))),
     };
-    found & (ONES * 0x80) != 0
+    found != 0
 }
 
 /// Whether a header name, or a parameter's, has no control character: 0x00–0x1F, 0x7F.

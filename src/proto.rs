@@ -45,6 +45,11 @@ pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     one == other
 }
 
+/// Not 0 if a byte of the word is less than `bound`, which is 128 at most.
+pub(crate) const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(u64::from_ne_bytes([bound; 8])) & !word & u64::from_ne_bytes([0x80; 8])
+}
+
 /// Takes at most `at_most` bytes off the front of `input`.
 fn take<'a>(input: &mut &'a [u8], at_most: usize) -> &'a [u8] {
     let whole = *input;

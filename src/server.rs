@@ -245,6 +245,11 @@ impl Settings {
         let most = u32::MAX as usize;
         if self.max_head == 0 { most } else { self.max_head.min(most) }
     }
+
+    /// The limit of variables, or of fields.
+    fn max_pairs_or_none(&self) -> usize {
+        if self.max_pairs == 0 { usize::MAX } else { self.max_pairs }
+    }
 }
 
 impl Default for Settings {

@@ -1,5 +1,7 @@
 //! Names and values looked through, eight bytes at a time.
 
+use crate::proto::below;
+
 /// What one look at a name tells.
 #[derive(Clone, Copy)]
 pub(super) struct Spelling {
@@ -87,11 +89,6 @@ const fn ends(text: &[u8]) -> (u64, u64) {
 
 /// Eight `=`.
 const EQUALS: u64 = u64::from_ne_bytes([b'='; 8]);
-
-/// Not 0 if a byte of the word is less than `bound`, which is 128 at most.
-const fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(u64::from_ne_bytes([bound; 8])) & !word & u64::from_ne_bytes([0x80; 8])
-}
 
 /// Whether there is a NUL in a value; most values are short, too.
 #[inline(always)]

@@ -487,36 +487,27 @@ impl Link {
             self.half_closed.compare_exchange(0, self.core.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Something happened on it while a request is under way whose thread does not read: it may be that the peer has ended
-    /// its sending.
-    pub(super) fn look_for_end(&self, event: Event) {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        if event.ended && recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) == Ok(0) {
-            self.note_half_close();
-        }
-    }
-
-    /// A request is under way whose thread does not read. That the peer has gone is heard of by itself where the ready set
-    /// tells each change. Where it tells one, it is asked for the next: any, or only the end if there is unread input, of
-    /// which it would tell for ever.
-    pub(super) fn listen_for_end<S: Session + 'static>(&self, session: &Arc<S>) {
+    /// Something happened, and a request is under way whose thread does not read: it may be that the peer has ended its
+    /// sending. What follows is heard of by itself where the ready set tells each change. Where it tells one, it is asked for
+    /// the next: any, or only the end if there is unread input, of which it would tell for ever.
+    pub(super) fn look_for_end<S: Session + 'static>(&self, session: &Arc<S>, event: Event) {
         // Whoever has just put it there is heard of before that one knows.
         let is_in_set = || {
             let _changing = lock(&self.wants);
             self.is_in_set()
         };
-        if self.core.set.tells_each_change() || !is_in_set() {
+        let asks = !self.core.set.tells_each_change() && is_in_set();
+        if !event.ended && !asks {
             return;
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        let _ = match recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags) {
-            Err(Errno::EAGAIN) => self.park(session),
-            Ok(0) => {
-                self.note_half_close();
-                self.quieten()
-            }
-            _ => self.quieten(),
-        };
+        let seen = recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags);
+        if seen == Ok(0) {
+            self.note_half_close();
+        }
+        if asks {
+            let _ = if seen == Err(Errno::EAGAIN) { self.park(session) } else { self.quieten() };
+        }
     }
 
     /// Something was sent: whoever has ended its sending still listens.

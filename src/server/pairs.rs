@@ -2,17 +2,16 @@
 
 use std::ops::Range;
 
-use super::Settings;
 use crate::environ::{Collector, Vars};
 use crate::error::Error;
 use crate::proto::{NamedPair, PairPlaces};
 
 /// Whether the request's parameters may be that many.
-fn check_pairs(count: usize, settings: &Settings) -> Result<(), Error> {
-    if count <= settings.max_pairs || settings.max_pairs == 0 {
+fn check_pairs(count: usize, most: usize) -> Result<(), Error> {
+    if count <= most {
         return Ok(());
     }
-    let message = format!("the request has more than the {} parameters that are allowed", settings.max_pairs);
+    let message = format!("the request has more than the {most} parameters that are allowed");
     Err(Error::new(crate::error::Fault::Peer, 431, message))
 }
 
@@ -38,16 +37,15 @@ pub(super) trait Format {
     }
 }
 
-/// Turns a block of names and values into variables, which take its memory over. Behind an error
+/// Turns a block of at most so many names and values into variables, which take its memory over. Behind an error
 /// [what every request has](LINE) is taken still.
 pub(super) fn collect_pairs<F: Format>(
     vars: &mut Vars,
     block: &mut Vec<u8>,
-    settings: &Settings,
+    most: usize,
     format: &mut F,
 ) -> Result<(), F::Error> {
     let mut collector = Collector::over(vars, block);
-    let most = if settings.max_pairs == 0 { usize::MAX } else { settings.max_pairs };
     let mut at = 0;
     let mut count = collector.follow(&mut at, most, |block, at, name| {
         let pair = F::named(block, at, name)?;
@@ -58,7 +56,7 @@ pub(super) fn collect_pairs<F: Format>(
         let here = at;
         let Some(pair) = F::next(collector.block(), &mut at) else { break };
         count += 1;
-        let taken = check_pairs(count, settings).map_err(F::Error::from).and_then(|()| {
+        let taken = check_pairs(count, most).map_err(F::Error::from).and_then(|()| {
             let (name, value) = pair?;
             let part = |place: &Range<usize>| collector.block().get(place.clone()).unwrap_or_default();
             format.check(part(&name), part(&value))?;
@@ -130,13 +128,13 @@ mod tests {
         for (name, value) in pairs {
             fcgi::encode::pair(&mut block, name.as_bytes(), value.as_bytes()).unwrap();
         }
-        collect_pairs(vars, &mut block, &Settings::default(), &mut Fcgi)
+        collect_pairs(vars, &mut block, usize::MAX, &mut Fcgi)
     }
 
     fn by_scgi(vars: &mut Vars, pairs: Pairs<'_>) -> Result<(), Error> {
         let text: Vec<_> = pairs.iter().flat_map(|(name, value)| [*name, "\0", *value, "\0"]).collect();
         let mut block = text.concat().into_bytes();
-        collect_pairs(vars, &mut block, &Settings::default(), &mut Scgi)
+        collect_pairs(vars, &mut block, usize::MAX, &mut Scgi)
     }
 
     #[test]
@@ -200,13 +198,12 @@ mod tests {
     #[test]
     fn the_names_of_the_request_before_count_too() {
         let mut vars = Vars::new();
-        let settings = Settings { max_pairs: 2, ..Settings::default() };
         for (names, taken) in [("AB", true), ("AB", true), ("ABC", false), ("AB", true), ("ABC", false)] {
             let mut block = Vec::new();
             for name in names.bytes() {
                 fcgi::encode::pair(&mut block, &[name], b"").unwrap();
             }
-            let result = collect_pairs(&mut vars, &mut block, &settings, &mut Fcgi);
+            let result = collect_pairs(&mut vars, &mut block, 2, &mut Fcgi);
             assert_eq!(result.map_err(|error| error.status()).err(), (!taken).then_some(431));
         }
     }

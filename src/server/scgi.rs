@@ -137,8 +137,7 @@ impl Connection {
             }
             // The event itself was noted.
             Stage::Whole(_) | Stage::Running => {
-                self.link.look_for_end(event);
-                self.link.listen_for_end(self);
+                self.link.look_for_end(self, event);
                 return None;
             }
             Stage::Closed => return None,
@@ -174,8 +173,7 @@ impl Connection {
                             request.gathered.extend_from_slice(bytes);
                         }
                         self.link.set_deadline(Wait::Parked, None);
-                        self.link.look_for_end(event);
-                        self.link.listen_for_end(self);
+                        self.link.look_for_end(self, event);
                         return Some(request);
                     }
                     if count < worker.block.len() && !event.ended {
@@ -384,7 +382,7 @@ fn refuse(error: &BoxError) {
 fn read_pairs(head: &mut Vec<u8>, settings: &Settings, vars: Vars) -> Request {
     let mut request = Request { vars, length: 0, error: None, gathered: Vec::new(), ended: false };
     let (vars, mut pairs) = (&mut request.vars, Pairs::default());
-    request.error = collect_pairs(vars, head, settings, &mut pairs)
+    request.error = collect_pairs(vars, head, settings.max_pairs_or_none(), &mut pairs)
         .and_then(|()| {
             request.length = pairs.0.finish()?;
             check_body(request.length, settings)

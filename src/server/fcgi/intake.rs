@@ -632,7 +632,7 @@ fn read_params(
         );
         return Err(Error::new(Fault::Peer, 431, message).into());
     }
-    collect_pairs(vars, params, settings, &mut Params)?;
+    collect_pairs(vars, params, settings.max_pairs_or_none(), &mut Params)?;
     if vars.known(Known::ContentLength) == Some(b"-1") {
         // Caddy's way to say that it does not know.
         vars.remove("CONTENT_LENGTH");

@@ -186,8 +186,7 @@ impl Connection {
             }
             Stage::Whole(_) | Stage::Running => {
                 state.again = true;
-                self.link.look_for_end(event);
-                self.link.listen_for_end(self);
+                self.link.look_for_end(self, event);
                 return None;
             }
             Stage::Closed => return None,
@@ -199,7 +198,7 @@ impl Connection {
         state.again = true;
         let pending = std::mem::take(&mut state.pending);
         if let Some(request) = self.take_in(&mut state, &pending, &mut worker.spares) {
-            self.link.listen_for_end(self);
+            self.link.look_for_end(self, Event::default());
             return Some(request);
         }
         loop {
@@ -209,8 +208,7 @@ impl Connection {
                     let full = count == worker.block.len();
                     if let Some(request) = self.take_in(&mut state, bytes, &mut worker.spares) {
                         state.again = full || event.ended;
-                        self.link.look_for_end(event);
-                        self.link.listen_for_end(self);
+                        self.link.look_for_end(self, event);
                         return Some(request);
                     }
                     // What comes from now on is for nobody, and has a bound of its own.
@@ -624,8 +622,7 @@ impl Connection {
 }
 
 fn limits(settings: &Settings) -> Limits {
-    let fields = if settings.max_pairs == 0 { usize::MAX } else { settings.max_pairs };
-    Limits { head: settings.max_head_or_none(), fields }
+    Limits { head: settings.max_head_or_none(), fields: settings.max_pairs_or_none() }
 }
 
 fn head_decoder(settings: &Settings) -> HeadDecoder {

@@ -9,9 +9,11 @@ use std::str::FromStr;
 use percent_encoding::percent_decode;
 
 use super::forwarded::{Client, TrustedProxies};
-use crate::environ::{Collector, Vars};
+use crate::environ::Vars;
 use crate::error::Error;
 use crate::proto::http::{self, Authority, Request, SeenLine};
+use crate::proto::{NamedPair, PairPlaces};
+use crate::server::pairs::{Format, collect_pairs};
 use crate::util::shown;
 
 /// SERVER_SOFTWARE.
@@ -94,14 +96,8 @@ impl Site {
     ) -> Result<(), Error> {
         block.clear();
         self.put_variables(request, fields, ends, block)?;
-        let mut collector = Collector::over(vars, block);
-        let mut at = 0;
-        collector.follow(&mut at, usize::MAX, http::pair_named);
-        while let Some((name, value)) = http::pair_at(collector.block(), &mut at) {
-            collector.push_from_block(&name, &value)?;
-        }
-        collector.finish();
-        Ok(())
+        // The fields were counted when they were parsed.
+        collect_pairs(vars, block, usize::MAX, &mut Pairs)
     }
 
     fn put_variables<'h>(
@@ -245,6 +241,23 @@ impl fmt::Display for SiteError {
 }
 
 impl std::error::Error for SiteError {}
+
+/// The names and values of a request, as [`Site::gather`] puts them down.
+struct Pairs;
+
+impl Format for Pairs {
+    type Error = Error;
+
+    #[inline]
+    fn next(block: &[u8], at: &mut usize) -> Option<Result<PairPlaces, Error>> {
+        http::pair_at(block, at).map(Ok)
+    }
+
+    #[inline(always)]
+    fn named(block: &[u8], at: usize, name: &[u8]) -> Option<NamedPair> {
+        http::pair_named(block, at, name)
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::{Address, Protocol, Server, Settings, SocketRights, Stop};
+use super::{Address, Protocol, ReadyModel, Server, Settings, SocketRights, Stop};
 use crate::app::{AppResult, Application, Responder};
 use crate::environ::Environ;
 use crate::proto::fcgi::{Role, Stream as RecordStream, encode};
@@ -86,6 +86,12 @@ fn head(length: &str) -> Vec<u8> {
 fn whole() -> Vec<u8> {
     let mut wire = head("0");
     encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+    wire
+}
+
+fn scgi_post(length: u64) -> Vec<u8> {
+    let mut wire = Vec::new();
+    scgi::encode_head(&mut wire, length, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
     wire
 }
 
@@ -196,8 +202,7 @@ fn an_application_that_waits_for_its_body_is_told() {
         let mut stream = server.connect();
         let mut wire = head("100000");
         if protocol == Protocol::Scgi {
-            wire.clear();
-            scgi::encode_head(&mut wire, 100_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
+            wire = scgi_post(100_000);
         }
         stream.write_all(&wire).unwrap();
         wait_until_read(&stream);
@@ -286,6 +291,47 @@ fn a_half_closed_tcp_peer_counts_as_gone_after_a_silence() {
     }
     assert!(server.now.load(Ordering::SeqCst) >= 5_000);
     server.end().unwrap();
+}
+
+/// Who asks for input without waiting, and finds none, need not come back: nobody else read on for it then.
+#[test]
+fn an_abort_is_heard_of_after_input_was_asked_for_in_vain() {
+    for ready in [ReadyModel::Native, ReadyModel::Portable] {
+        let (tell, told) = mpsc::channel();
+        let (tell, looks) = (std::sync::Mutex::new(tell), Arc::new(AtomicU32::new(0)));
+        let still_looks = Arc::clone(&looks);
+        let app = move |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+            while still_looks.load(Ordering::SeqCst) == 0 {
+                assert_eq!(environ.input.fill_ready()?, None);
+            }
+            tell.lock().unwrap().send(()).unwrap();
+            while !environ.is_aborted() {
+                std::thread::yield_now();
+            }
+            Ok(tell.lock().unwrap().send(())?)
+        };
+        let server = Timed::start(Protocol::FastCgi, app, |settings| settings.ready = ready);
+        let mut stream = server.connect();
+        stream.write_all(&head("100000")).unwrap();
+        wait_until_read(&stream);
+        // Others look after the connection whose application seems to have turned away.
+        for _ in 0..10 {
+            server.pass(100);
+            assert!(told.recv_timeout(Duration::from_millis(10)).is_err());
+        }
+        looks.store(1, Ordering::SeqCst);
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        let mut wire = Vec::new();
+        encode::abort_request(&mut wire, 1);
+        stream.write_all(&wire).unwrap();
+        let heard = (0..1000).any(|_| {
+            server.pass(10);
+            told.recv_timeout(Duration::from_millis(10)).is_ok()
+        });
+        assert!(heard, "{ready:?}: it never hears of it");
+        drop(stream);
+        server.end().unwrap();
+    }
 }
 
 #[test]
@@ -402,11 +448,9 @@ fn a_request_that_finds_all_workers_held_up_is_turned_away_in_time() {
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".to_vec();
     let streamed =
         [&b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 1000]].concat();
-    let mut long = Vec::new();
-    scgi::encode_head(&mut long, 1_000_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
     for (protocol, request, others) in [
         (Protocol::FastCgi, whole(), vec![head("1000000")]),
-        (Protocol::Scgi, scgi_request(), vec![long]),
+        (Protocol::Scgi, scgi_request(), vec![scgi_post(1_000_000)]),
         (Protocol::Http, HTTP_GET.to_vec(), vec![gathered, streamed]),
     ] {
         let (app, told, let_go) = stuck();

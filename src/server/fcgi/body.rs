@@ -169,6 +169,10 @@ impl<'h, 'c> Body<'h, 'c> {
             match connection.link.receive(&mut self.block) {
                 Ok(Received::Nothing) => {
                     intake.note_drained();
+                    // Who has asked need not wait for it now, nor ask again.
+                    if intake.is_left() {
+                        connection.look_later();
+                    }
                     return Ok(false);
                 }
                 received => {

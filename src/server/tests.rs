@@ -334,6 +334,93 @@ fn an_abort_is_heard_of_after_input_was_asked_for_in_vain() {
     }
 }
 
+/// The end stood behind a body that nobody had read yet when it was heard of, and nobody looked again.
+#[test]
+fn a_half_closed_tcp_peer_counts_as_gone_behind_a_long_body_too() {
+    for protocol in [Protocol::FastCgi, Protocol::Scgi, Protocol::Http] {
+        for (ready, at_once) in [
+            (ReadyModel::Native, false),
+            (ReadyModel::Native, true),
+            (ReadyModel::Portable, false),
+            (ReadyModel::Portable, true),
+        ] {
+            let (tell, told) = mpsc::channel();
+            let (go, may_go) = mpsc::channel();
+            let (tell, may_go) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(may_go));
+            let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+                if environ.content_length()?.unwrap_or(0) == 0 {
+                    return hello(environ, respond);
+                }
+                tell.lock().unwrap().send(0)?;
+                may_go.lock().unwrap().recv()?;
+                let count = io::copy(&mut environ.input, &mut io::sink())?;
+                tell.lock().unwrap().send(count)?;
+                while !environ.is_aborted() {
+                    std::thread::yield_now();
+                }
+                Ok(tell.lock().unwrap().send(count)?)
+            };
+            let server = Timed::start(protocol, app, |settings| settings.ready = ready);
+            let (stream, mut other) = (TcpStream::connect(&server.address).unwrap(), server.connect());
+            let (wire, next) = match protocol {
+                Protocol::FastCgi => (head("100000"), whole()),
+                Protocol::Scgi => (scgi_post(100_000), scgi_request()),
+                Protocol::Http => {
+                    let post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+                    (post.to_vec(), HTTP_GET.to_vec())
+                }
+            };
+            // In two pieces: between them the connection is parked.
+            for piece in wire.chunks(20) {
+                (&stream).write_all(piece).unwrap();
+                wait_until_read(&stream);
+            }
+            let hears = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(hears(), 0);
+            let send = |piece: &[u8]| {
+                let mut wire = piece.to_vec();
+                if protocol == Protocol::FastCgi {
+                    wire.clear();
+                    encode::stream(&mut wire, RecordStream::Stdin, 1, piece);
+                }
+                (&stream).write_all(&wire).unwrap();
+            };
+            let send_rest = || {
+                send(&[b'x'; 50_000]);
+                if protocol == Protocol::FastCgi {
+                    let mut wire = Vec::new();
+                    encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+                    (&stream).write_all(&wire).unwrap();
+                }
+            };
+            send(&[b'x'; 50_000]);
+            if at_once {
+                send_rest();
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            // What happens on the other connection is heard of later.
+            other.write_all(&next).unwrap();
+            assert_answered(&mut other);
+            go.send(()).unwrap();
+            if !at_once {
+                wait_until_read(&stream);
+                send_rest();
+            }
+            assert_eq!(hears(), 100_000);
+            if !at_once {
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            let heard = (0..1000).any(|_| {
+                server.pass(1_000);
+                told.recv_timeout(Duration::from_millis(10)).is_ok()
+            });
+            assert!(heard, "{protocol:?}, {ready:?}, {at_once}: it never hears of it");
+            drop(stream);
+            server.end().unwrap();
+        }
+    }
+}
+
 #[test]
 fn draining_ends_with_its_time() {
     let (tell, told) = mpsc::channel();

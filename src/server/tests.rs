@@ -421,6 +421,31 @@ fn a_half_closed_tcp_peer_counts_as_gone_behind_a_long_body_too() {
     }
 }
 
+/// The time that was over for the request was taken for that of the farewell: what the client still sent met a reset, which
+/// can take the answer with it.
+#[test]
+fn who_is_told_that_it_was_late_may_finish_its_sentence() {
+    for begun in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nabc"] {
+        let server = Timed::start(Protocol::Http, hello, |_| ());
+        let mut stream = server.connect();
+        stream.write_all(begun.as_bytes()).unwrap();
+        wait_until_read(&stream);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut seen = Vec::new();
+        while let Err(error) = stream.read_to_end(&mut seen) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            server.pass(1_000);
+        }
+        assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", seen.escape_ascii());
+        for _ in 0..10 {
+            stream.write_all(b"more").unwrap();
+            wait_until_read(&stream);
+        }
+        drop(stream);
+        server.end().unwrap();
+    }
+}
+
 #[test]
 fn draining_ends_with_its_time() {
     let (tell, told) = mpsc::channel();

@@ -370,6 +370,8 @@ impl Connection {
         mut state: MutexGuard<'_, State>,
         worker: &mut Worker<'_>,
     ) -> Option<Request> {
+        // That time is over; who hears of it has some for what it is still saying.
+        self.link.forgive(Wait::Parked);
         let error = || Error::new(Fault::Peer, 408, "the request did not come in time");
         match std::mem::replace(&mut state.stage, Stage::Running) {
             Stage::Head(decoder, head) if decoder.has_begun() => {

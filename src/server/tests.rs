@@ -633,3 +633,113 @@ fn a_request_is_turned_away_beside_an_answer_that_nobody_reads() {
     drop(shared);
     server.end().unwrap();
 }
+
+/// What came back, but for the time.
+fn without_dates(mut answer: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    while let Some(at) = memchr::memmem::find(answer, b"\r\nDate: ") {
+        rest.extend_from_slice(&answer[..at]);
+        answer = answer.get(at + 37..).unwrap_or_default();
+    }
+    [&rest, answer].concat()
+}
+
+/// A head that comes whole is read in another way than one that comes in pieces, and behind another request with other
+/// memory: none of that can be told from the answers.
+#[test]
+fn http_requests_mean_the_same_wherever_they_are_cut() {
+    let app = |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        let mut text = format!("{:?}", environ.vars).into_bytes();
+        environ.input.read_to_end(&mut text)?;
+        respond.start("200 OK", PLAIN)?.send(text)
+    };
+    let server = Timed::start(Protocol::Http, app, |settings| {
+        (settings.max_head, settings.max_pairs, settings.body_gather) = (160, 5, 10);
+    });
+    let fields = |count: usize| (1..count).map(|at| format!("X-{at}: {at}\r\n")).collect::<String>();
+    let padded = |length: usize| {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(length - 32));
+        assert_eq!(head.len(), length);
+        head
+    };
+    let wires = [
+        "GET /a?b HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\ncookie: b=2\r\nX_A: 1\r\n\r\n".to_owned(),
+        "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\nGET /two HTTP/1.0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /two HTTP/1.1\r\nHost: i\r\nConnection: close\r\n\r\n".to_owned(),
+        "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n\r\nabcabcabcabcabcabcabcabcabcabcGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nF\r\nabcabcabcabcabc\r\n0\r\nX: y\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+        "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\nX: y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\nHost: h\n\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\n X: y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX : y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX:\t y \t\r\nY: \r\nZ:\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX: a\u{1}b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1 \r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/2.0\r\nHost: h\r\n\r\n".to_owned(),
+        "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET http://i/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na".to_owned(),
+        format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(200)),
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", fields(5)),
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", fields(6)),
+        format!("\r\n{}", padded(160)),
+        padded(159),
+        padded(160),
+        padded(161),
+        padded(162),
+        "GE\0T / HTTP/1.1\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-a, keep-alive\r\nX-A: 1\r\nX-B: 1\r\n\r\n".to_owned(),
+    ];
+    let ask = |before: &str, wire: &str, cut: usize| {
+        let stream = server.connect();
+        let (mut peer, before) = (&stream, before.as_bytes());
+        peer.write_all(before).unwrap();
+        let mut seen = Vec::new();
+        if !before.is_empty() {
+            let mut block = [0; 4096];
+            while !seen.ends_with(b"{end}") {
+                let count = peer.read(&mut block).unwrap();
+                assert!(count > 0);
+                seen.extend_from_slice(&block[..count]);
+            }
+            seen.clear();
+        }
+        let (first, second) = wire.as_bytes().split_at(cut);
+        for piece in [first, second] {
+            // Who is refused early need not be listened to.
+            let _ = peer.write_all(piece);
+            if !piece.is_empty() && !second.is_empty() {
+                wait_until_read(&stream);
+            }
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = peer.read_to_end(&mut seen);
+        without_dates(&seen)
+    };
+    let usual = "POST /before?q HTTP/1.1\r\nHost: before\r\nX-A: 0\r\nContent-Length: 5\r\n\r\n{end}";
+    for wire in &wires {
+        let whole = ask("", wire, wire.len());
+        assert!(whole.starts_with(b"HTTP/1.1 "), "{wire:?}: {}", whole.escape_ascii());
+        for before in ["", usual] {
+            for cut in 0..=wire.len() {
+                let text = ask(before, wire, cut);
+                assert_eq!(
+                    text.escape_ascii().to_string(),
+                    whole.escape_ascii().to_string(),
+                    "{wire:?} at {cut} {before}"
+                );
+            }
+        }
+    }
+    server.end().unwrap();
+}

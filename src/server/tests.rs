@@ -446,6 +446,53 @@ fn who_is_told_that_it_was_late_may_finish_its_sentence() {
     }
 }
 
+/// The rest of a head was read by another request's application, and the deadline of that head stayed.
+#[test]
+fn a_head_that_an_application_has_read_on_is_not_late() {
+    let (tell, told) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let (tell, may_go) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(may_go));
+    let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+        tell.lock().unwrap().send(())?;
+        may_go.lock().unwrap().recv()?;
+        io::copy(&mut environ.input, &mut io::sink())?;
+        hello(environ, respond)
+    };
+    let server = Timed::start(Protocol::FastCgi, app, |_| ());
+    let mut stream = server.connect();
+    let pass = |milliseconds| {
+        server.pass(milliseconds);
+        assert!(told.recv_timeout(Duration::from_millis(10)).is_err());
+    };
+    let inside = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+    stream.write_all(&head("100000")).unwrap();
+    inside();
+    let mut second = Vec::new();
+    encode::begin_request(&mut second, 2, Role::RESPONDER, true);
+    encode::params(&mut second, 2, [(&b"PATH_INFO"[..], &b"/"[..])]).unwrap();
+    encode::stream_end(&mut second, RecordStream::Stdin, 2);
+    let (begun, rest) = second.split_at(20);
+    stream.write_all(begun).unwrap();
+    // The application does not read, and so others do.
+    while crate::sys::unsent(std::os::fd::AsFd::as_fd(&stream)) > 0 {
+        pass(10);
+    }
+    go.send(()).unwrap();
+    (0..5).for_each(|_| pass(0));
+    stream.write_all(rest).unwrap();
+    inside();
+    (0..20).for_each(|_| pass(2_000));
+    let mut wire = Vec::new();
+    encode::stream(&mut wire, RecordStream::Stdin, 1, &[b'x'; 100_000]);
+    encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+    stream.write_all(&wire).unwrap();
+    assert_answered(&mut stream);
+    go.send(()).unwrap();
+    assert_answered(&mut stream);
+    drop(stream);
+    server.end().unwrap();
+}
+
 #[test]
 fn draining_ends_with_its_time() {
     let (tell, told) = mpsc::channel();

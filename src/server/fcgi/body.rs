@@ -253,6 +253,7 @@ impl<'h, 'c> Body<'h, 'c> {
             }
             Err(_) => intake.break_off(),
         }
+        intake.note_deadline_of_others(&connection.link);
         connection.tell(&intake);
         connection.go_on_reading(&mut intake, self.key);
         if ready.is_empty() && intake.aside.is_empty() {

@@ -545,11 +545,13 @@ fn a_new_connection_has_a_moment_for_its_first_byte_when_the_server_ends() {
 /// The soak met it under load: a byte that came within its time was not looked for when the time was over.
 #[test]
 fn a_connection_whose_time_is_over_is_read_once_more() {
-    for (protocol, wire) in [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request())] {
+    let all =
+        [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request()), (Protocol::Http, HTTP_GET.to_vec())];
+    for (protocol, wire) in all {
         let server =
             Timed::start(protocol, hello, |settings| settings.idle_timeout = Duration::from_secs(10));
         // Nothing is sent; then the request comes in the moment in which its time is over.
-        for _ in 0..20 {
+        for _ in 0..1000 {
             let mut stream = server.connect();
             stream.write_all(&wire).unwrap();
             server.pass(11_000);

@@ -55,7 +55,9 @@ pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
                 // Who left it meant to do it next, and has not come to that.
                 core.set.wake();
             }
-            help(core, &mut helper);
+            if !core.workers.listens() {
+                help(core, &mut helper);
+            }
             Some(Duration::ZERO)
         } else {
             let next = core.next_deadline.load(Ordering::SeqCst).max(searched + SEARCH);

@@ -64,12 +64,47 @@ struct Span {
 pub struct Headers {
     slab: Vec<u8>,
     spans: Vec<Span>,
+    /// How long the names are that were ever added: what cannot be there need not be looked for.
+    lengths: Lengths,
+    /// So much of the slab is known to be free of control characters.
+    clean: usize,
+}
+
+/// A set of lengths of names: most names that are looked for differ from all others by that alone.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Lengths(u64);
+
+impl Lengths {
+    /// Those of all these names.
+    pub(crate) const fn of(names: &[&[u8]]) -> Self {
+        let mut lengths = Self(0);
+        let mut rest = names;
+        while let [name, others @ ..] = rest {
+            lengths.add(name);
+            rest = others;
+        }
+        lengths
+    }
+
+    const fn add(&mut self, name: &[u8]) {
+        self.0 |= Self::place(name);
+    }
+
+    /// Whether any has the length of this one.
+    pub(crate) const fn has(self, name: &[u8]) -> bool {
+        self.0 & Self::place(name) != 0
+    }
+
+    /// Long ones share the last place.
+    const fn place(name: &[u8]) -> u64 {
+        1 << if name.len() < 63 { name.len() } else { 63 }
+    }
 }
 
 impl Headers {
     /// No headers.
     pub const fn new() -> Self {
-        Self { slab: Vec::new(), spans: Vec::new() }
+        Self { slab: Vec::new(), spans: Vec::new(), lengths: Lengths(0), clean: 0 }
     }
 
     /// Headers from pairs, each checked.
@@ -90,10 +125,17 @@ impl Headers {
     /// The first name or value with a control character.
     pub fn check(&self) -> Result<(), HeaderError> {
         // Most have none at all, and all of them are looked at at once.
-        if !has_control(&self.slab) {
+        if !has_control(self.slab.get(self.clean..).unwrap_or_default()) {
             return Ok(());
         }
         self.iter().try_for_each(|(name, value)| check_name(name).and_then(|()| check_value(value)))
+    }
+
+    /// The same, and what was found is kept: a later check looks at what was added since.
+    pub(crate) fn check_for_good(&mut self) -> Result<(), HeaderError> {
+        self.check()?;
+        self.clean = self.slab.len();
+        Ok(())
     }
 
     /// How many headers there are, duplicates counted.
@@ -108,8 +150,9 @@ impl Headers {
 
     /// The value of the first header of that name, in any spelling.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
-        let position = self.positions(name.as_ref()).next()?;
-        self.spans.get(position).map(|span| self.value_of(span))
+        let name = name.as_ref();
+        let found = self.candidates(name).iter().find(|span| same_name(self.name_of(span), name));
+        found.map(|span| self.value_of(span))
     }
 
     /// Whether there is a header of that name, be its value empty.
@@ -119,7 +162,9 @@ impl Headers {
 
     /// The values of all headers of that name, in order.
     pub fn get_all<'h>(&'h self, name: impl AsRef<[u8]> + 'h) -> impl Iterator<Item = &'h [u8]> {
-        self.iter().filter(move |(one, _)| same_name(one, name.as_ref())).map(|(_, value)| value)
+        let candidates = self.candidates(name.as_ref()).iter();
+        let named = move |span: &&Span| same_name(self.name_of(span), name.as_ref());
+        candidates.filter(named).map(|span| self.value_of(span))
     }
 
     /// Names in order, as spelt, duplicates kept.
@@ -155,7 +200,11 @@ impl Headers {
         let (name, value) = (name.as_ref(), value.as_ref());
         check_name(name)?;
         check_value(value)?;
+        let is_clean = self.clean == self.slab.len();
         self.push(name, value);
+        if is_clean {
+            self.clean = self.slab.len();
+        }
         Ok(())
     }
 
@@ -176,7 +225,7 @@ impl Headers {
     ) -> Result<&[u8], HeaderError> {
         let name = name.as_ref();
         check_name(name)?;
-        let found = self.positions(name).next();
+        let found = self.spans.iter().position(|span| same_name(self.name_of(span), name));
         let position = match found {
             Some(position) => position,
             None => {
@@ -265,6 +314,7 @@ impl Headers {
     pub fn clear(&mut self) {
         self.slab.clear();
         self.spans.clear();
+        (self.lengths, self.clean) = (Lengths::default(), 0);
     }
 
     /// Adds a header at the end. As with pairs, it is checked when the response is started.
@@ -277,14 +327,13 @@ impl Headers {
         let start = self.slab.len();
         self.slab.extend_from_slice(name);
         self.slab.extend_from_slice(value);
+        self.lengths.add(name);
         self.spans.push(Span { start, name: name.len(), value: value.len() });
     }
 
-    fn positions(&self, name: &[u8]) -> impl Iterator<Item = usize> {
-        self.iter()
-            .enumerate()
-            .filter(move |(_, (one, _))| same_name(one, name))
-            .map(|(position, _)| position)
+    /// Where a header of that name is, if there is one.
+    fn candidates(&self, name: &[u8]) -> &[Span] {
+        if self.lengths.has(name) { &self.spans } else { &[] }
     }
 
     fn name_of(&self, span: &Span) -> &[u8] {

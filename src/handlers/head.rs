@@ -139,9 +139,9 @@ impl Head {
     }
 
     /// Stores status and headers, in wsgiref's order of storing and checking, or checked first.
-    pub(super) fn store(&mut self, status: &[u8], headers: Headers, policy: Policy) -> Result<(), Error> {
+    pub(super) fn store(&mut self, status: &[u8], mut headers: Headers, policy: Policy) -> Result<(), Error> {
         if policy.is_safe() {
-            check_safe(status, &headers)?;
+            check_safe(status, &mut headers)?;
         }
         // Whatever else wsgiref stores before it looks: what would split the response is never stored.
         if status.iter().any(u8::is_ascii_control) {
@@ -153,7 +153,7 @@ impl Head {
             self.stage = Stage::StatusOnly;
         }
         if !policy.is_safe()
-            && let Err(error) = headers.check()
+            && let Err(error) = headers.check_for_good()
         {
             return Err(Error::application(error.to_string()));
         }
@@ -225,8 +225,8 @@ fn check_wsgiref(status: &[u8], headers: &Headers) -> Result<(), Error> {
         .try_for_each(|(name, value)| if is_hop_by_hop(name) { hop_by_hop(name, value) } else { Ok(()) })
 }
 
-fn check_safe(status: &[u8], headers: &Headers) -> Result<(), Error> {
-    headers.check().map_err(|error| Error::application(error.to_string()))?;
+fn check_safe(status: &[u8], headers: &mut Headers) -> Result<(), Error> {
+    headers.check_for_good().map_err(|error| Error::application(error.to_string()))?;
     check_status(status, |byte| byte.is_ascii_digit())?;
     if !matches!(status.first(), Some(b'2'..=b'9')) {
         return Err(refuse_status("is no final answer: its code must be from 200 to 999", status));

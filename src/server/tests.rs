@@ -792,3 +792,51 @@ fn http_requests_mean_the_same_wherever_they_are_cut() {
     }
     server.end().unwrap();
 }
+
+/// It was left beside a request that does not end, while the only other worker waited for the ready set: nobody told it.
+#[test]
+fn a_request_that_is_left_behind_finds_the_worker_that_listens() {
+    let (told, came) = mpsc::channel();
+    let doors = ["/unread", "/wait"].map(|path| (path, mpsc::channel::<()>()));
+    let [unread, wait] = [0, 1].map(|at: usize| doors[at].1.0.clone());
+    let doors = doors.map(|(path, (_, door))| (path, std::sync::Mutex::new(door)));
+    let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        let (asked, patience) = (environ.path_info().to_owned(), Duration::from_secs(60));
+        if let Some((_, door)) = doors.iter().find(|(path, _)| path.as_bytes() == asked) {
+            told.send(()).unwrap();
+            door.lock().unwrap().recv_timeout(patience).unwrap();
+            return respond.start("200 OK", PLAIN)?.send("waited");
+        }
+        hello(environ, respond)
+    };
+    let server = Timed::start(Protocol::FastCgi, app, |settings| {
+        (settings.workers, settings.body_gather, settings.full_duplex) = (2, 0, true);
+    });
+    let request = |id: u16, path: &str, length: &str| {
+        let mut wire = Vec::new();
+        encode::begin_request(&mut wire, id, Role::RESPONDER, true);
+        let pairs = [(&b"PATH_INFO"[..], path.as_bytes()), (b"CONTENT_LENGTH", length.as_bytes())];
+        encode::params(&mut wire, id, pairs).unwrap();
+        wire
+    };
+    let mut stream = server.connect();
+    stream.write_all(&request(1, "/unread", "5")).unwrap();
+    came.recv_timeout(Duration::from_secs(20)).unwrap();
+    // Both workers know of what follows, and neither reads it before the first request is over.
+    let mut rest = Vec::new();
+    encode::stream(&mut rest, RecordStream::Stdin, 1, b"12345");
+    encode::stream_end(&mut rest, RecordStream::Stdin, 1);
+    for (id, path) in [(2, "/wait"), (3, "/")] {
+        rest.extend(request(id, path, "0"));
+        encode::stream_end(&mut rest, RecordStream::Stdin, id);
+    }
+    stream.write_all(&rest).unwrap();
+    let mut other = server.connect();
+    other.write_all(&whole()).unwrap();
+    assert_answered(&mut other);
+    unread.send(()).unwrap();
+    came.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_answered(&mut stream);
+    wait.send(()).unwrap();
+    server.end().unwrap();
+}

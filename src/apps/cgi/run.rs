@@ -20,8 +20,9 @@ use crate::error::{Error, Fault};
 /// The size of one read.
 const BLOCK: usize = 64 * 1024;
 
-/// The same for output that fills such a read: two FastCGI records. Whoever reads the answer is woken half as often.
-const LARGE_BLOCK: usize = 2 * 65_535;
+/// The same for output that fills such a read: whole pages, and two FastCGI records. Whoever reads the answer is woken half
+/// as often.
+const LARGE_BLOCK: usize = 120 * 1024;
 
 /// Reads from one pipe before the others are looked at again.
 const READS: usize = 8;

@@ -51,10 +51,13 @@ pub(super) fn run(core: &Arc<Core>) -> io::Result<()> {
             core.workers.tick();
             // A worker that finds no end of work could do with another one beside it.
             let rested = std::mem::replace(&mut rests, core.workers.rests());
-            if rested == rests {
-                core.workers.call();
+            if rested == rests && !core.workers.call() && core.workers.listens() && !core.jobs.is_empty() {
+                // Who left it meant to do it next, and has not come to that.
+                core.set.wake();
             }
-            help(core, &mut helper);
+            if !core.workers.listens() {
+                help(core, &mut helper);
+            }
             Some(Duration::ZERO)
         } else {
             let next = core.next_deadline.load(Ordering::SeqCst).max(searched + SEARCH);

@@ -184,6 +184,29 @@ fn a_body_that_is_gathered_has_its_time_between_pieces() {
     server.end().unwrap();
 }
 
+/// A record of the body that came in pieces was given the time of a head.
+#[test]
+fn a_body_that_is_gathered_has_its_time_between_pieces_of_a_record_too() {
+    let server = Timed::start(Protocol::FastCgi, hello, |_| ());
+    let mut stream = server.connect();
+    stream.write_all(&head("30")).unwrap();
+    let mut body = Vec::new();
+    encode::stream(&mut body, RecordStream::Stdin, 1, &[b'x'; 30]);
+    encode::stream_end(&mut body, RecordStream::Stdin, 1);
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    for piece in body.chunks(11) {
+        for _ in 0..20 {
+            server.pass(1_000);
+            assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        stream.write_all(piece).unwrap();
+        wait_until_read(&stream);
+    }
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_answered(&mut stream);
+    server.end().unwrap();
+}
+
 #[test]
 fn an_application_that_waits_for_its_body_is_told() {
     for protocol in [Protocol::FastCgi, Protocol::Scgi] {

@@ -553,8 +553,9 @@ impl Intake {
 
     fn deadline(&mut self, link: &Link) -> Option<Millis> {
         let (clock, settings) = (&link.core.clock, &link.core.settings);
-        let receiving = !self.is_between_records() || self.heads.iter().any(|head| head.opened.is_none());
-        if !receiving || !self.feeds.is_empty() && self.heads.is_empty() {
+        // A record that has begun beside a request is mostly one of its body.
+        let begins = self.heads.is_empty() && self.feeds.is_empty() && !self.is_between_records();
+        if !begins && self.heads.iter().all(|head| head.opened.is_some()) {
             self.head_until = None;
         } else if self.head_until.is_none() {
             self.head_until = clock.after(settings.head_timeout);

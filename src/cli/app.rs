@@ -51,6 +51,10 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
         None if text == "." || text.contains('/') => {
             Err(format!("write dir:{text} for the files of a folder, or cgi:{text} for programs"))
         }
+        // Python's server is told its port so.
+        None if text.parse::<u16>().is_ok() => Err(format!(
+            "that is no application but a port; write --socket 127.0.0.1:{text} and demo, dir:PATH or cgi:PATH"
+        )),
         None => Err("there is no such application; write demo, dir:PATH or cgi:PATH".to_owned()),
     }
 }

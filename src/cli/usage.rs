@@ -90,7 +90,7 @@ fn refused(program: &str, error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    wrong(program, &one_line(error))
+    wrong(program, &one_line(program, error))
 }
 
 /// Says what is wrong with the usage; the result is the exit status for it.
@@ -122,16 +122,38 @@ pub(super) fn check_folder(flag: &str, folder: Option<&Path>) -> Result<(), Stri
 }
 
 /// clap's message without its layout: what is wrong, what was meant, and where to read on.
-fn one_line(error: &clap::Error) -> String {
+fn one_line(program: &str, error: &clap::Error) -> String {
     let text = error.to_string();
+    let habit = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(given)) if error.kind() == ErrorKind::UnknownArgument => {
+            elsewhere(program, given)
+        }
+        _ => None,
+    };
     let told: Vec<&str> = text
         .lines()
         .map(str::trim)
+        .filter(|line| habit.is_none() || !line.starts_with("tip:"))
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         // Nobody who mistypes a flag means an application of that name.
         .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
         .collect();
     let told = told.join("; ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
-    format!("{told}; see --help")
+    let habit = habit.map(|ours| format!("; write {ours}")).unwrap_or_default();
+    format!("{told}{habit}; see --help")
+}
+
+/// What other servers call otherwise, spawn-fcgi, fcgiwrap and Python's among them.
+fn elsewhere(program: &str, flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        // It listens nowhere.
+        _ if program.starts_with("cgi-") => return None,
+        "--listen" | "--bind" | "-b" | "--port" | "-p" | "--address" | "-a" | "-s" => {
+            "--socket ADDR, as in --socket 127.0.0.1:8000"
+        }
+        "--directory" | "-d" | "--root" => "dir:PATH for the files of a folder",
+        "--cgi" => "cgi:PATH for a folder of programs",
+        _ => return None,
+    })
 }

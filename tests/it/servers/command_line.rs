@@ -357,13 +357,36 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
-/// Python's flags were once said to be meant as names of applications.
+/// Python's flags were once said to be meant as names of applications, and `--listen` to be like `--validate`.
 #[test]
-fn an_unknown_flag_is_not_taken_for_an_application() {
-    for flag in ["--directory", "--bind"] {
-        let ended = run(&Folder::new(), "http-gateway", &[flag, "x"]);
-        let wanted = format!("http-gateway: unexpected argument '{flag}' found; see --help\n");
-        assert_eq!((ended.status, ended.output), (Some(2), wanted));
+fn what_other_servers_call_otherwise_is_told_by_our_name() {
+    for (gateway, arguments, wanted) in [
+        (
+            "http-gateway",
+            &["--directory", "x"][..],
+            "unexpected argument '--directory' found; write dir:PATH for",
+        ),
+        ("http-gateway", &["--cgi"], "unexpected argument '--cgi' found; write cgi:PATH for"),
+        ("http-gateway", &["--bind", "x"], "unexpected argument '--bind' found; write --socket ADDR, as in"),
+        (
+            "scgi-gateway",
+            &["--listen", "x"],
+            "unexpected argument '--listen' found; write --socket ADDR, as in",
+        ),
+        ("fcgi-gateway", &["-p", "9000"], "unexpected argument '-p' found; write --socket ADDR, as in"),
+        (
+            "http-gateway",
+            &["8080"],
+            "write --socket 127.0.0.1:8080 and demo, dir:PATH or cgi:PATH; see --help",
+        ),
+        ("cgi-gateway", &["--listen", "x"], "unexpected argument '--listen' found"),
+        ("http-gateway", &["--zzzz"], "unexpected argument '--zzzz' found; see --help"),
+    ] {
+        let ended = run(&Folder::new(), gateway, arguments);
+        assert_eq!(ended.status, Some(2), "{}", ended.output);
+        assert!(ended.output.contains(wanted) && ended.output.lines().count() == 1, "{}", ended.output);
+        let told = ended.output.contains("--socket");
+        assert!(!(told && gateway == "cgi-gateway"), "it has no sockets: {}", ended.output);
     }
 }
 

@@ -256,8 +256,7 @@ impl Connection {
             self.close(intake, fate);
             return false;
         }
-        let deadline = intake.deadline(&self.link);
-        self.link.set_deadline(Wait::Parked, deadline);
+        intake.note_deadline(&self.link);
         self.link.set_idle(intake.is_idle() && !self.has_rest.load(Ordering::Acquire));
         if !std::mem::take(&mut intake.later) {
             if intake.deaf || intake.more && self.link.is_in_set() {

@@ -79,6 +79,8 @@ pub(super) struct Link {
     gone: Flag,
     /// When, on TCP, the peer ended its sending, while a request was under way.
     half_closed: AtomicU64,
+    /// That may have happened behind input that nobody had read yet.
+    may_end: Flag,
     /// Since when nothing has been under way; 0 while something is.
     idle_since: AtomicU64,
     evicted: Flag,
@@ -98,6 +100,7 @@ impl Link {
             expired: AtomicU8::new(0),
             gone: Flag::default(),
             half_closed: AtomicU64::new(0),
+            may_end: Flag::default(),
             idle_since: AtomicU64::new(0),
             evicted: Flag::default(),
         }
@@ -500,14 +503,22 @@ impl Link {
         if !event.ended && !asks {
             return;
         }
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        let seen = recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags);
-        if seen == Ok(0) {
-            self.note_half_close();
-        }
+        let seen = self.peek();
         if asks {
             let _ = if seen == Err(Errno::EAGAIN) { self.park(session) } else { self.quieten() };
         }
+    }
+
+    /// Looks whether there is input, or its end.
+    fn peek(&self) -> nix::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        let seen = recv(self.stream.as_fd().as_raw_fd(), &mut [0], flags);
+        match seen {
+            Ok(0) => self.note_half_close(),
+            Ok(_) => self.may_end.set(),
+            Err(_) => {}
+        }
+        seen
     }
 
     /// Something was sent: whoever has ended its sending still listens.
@@ -524,8 +535,15 @@ impl Link {
         }
         let grace = self.core.settings.half_close_grace;
         match (&self.stream, self.half_closed.load(Ordering::Relaxed)) {
-            (_, 0) | (Stream::Unix(_), _) => false,
+            (Stream::Unix(_), _) => false,
             _ if grace.is_zero() => false,
+            (_, 0) => {
+                // It was not told apart from what came before it, and is told once only.
+                if self.may_end.is_set() {
+                    let _ = self.peek();
+                }
+                false
+            }
             (Stream::Tcp(_), since) => {
                 let silent = Duration::from_millis(self.core.clock.now().saturating_sub(since));
                 silent >= grace

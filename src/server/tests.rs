@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::{Address, Protocol, Server, Settings, SocketRights, Stop};
+use super::{Address, Protocol, ReadyModel, Server, Settings, SocketRights, Stop};
 use crate::app::{AppResult, Application, Responder};
 use crate::environ::Environ;
 use crate::proto::fcgi::{Role, Stream as RecordStream, encode};
@@ -86,6 +86,12 @@ fn head(length: &str) -> Vec<u8> {
 fn whole() -> Vec<u8> {
     let mut wire = head("0");
     encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+    wire
+}
+
+fn scgi_post(length: u64) -> Vec<u8> {
+    let mut wire = Vec::new();
+    scgi::encode_head(&mut wire, length, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
     wire
 }
 
@@ -178,6 +184,29 @@ fn a_body_that_is_gathered_has_its_time_between_pieces() {
     server.end().unwrap();
 }
 
+/// A record of the body that came in pieces was given the time of a head.
+#[test]
+fn a_body_that_is_gathered_has_its_time_between_pieces_of_a_record_too() {
+    let server = Timed::start(Protocol::FastCgi, hello, |_| ());
+    let mut stream = server.connect();
+    stream.write_all(&head("30")).unwrap();
+    let mut body = Vec::new();
+    encode::stream(&mut body, RecordStream::Stdin, 1, &[b'x'; 30]);
+    encode::stream_end(&mut body, RecordStream::Stdin, 1);
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    for piece in body.chunks(11) {
+        for _ in 0..20 {
+            server.pass(1_000);
+            assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        stream.write_all(piece).unwrap();
+        wait_until_read(&stream);
+    }
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_answered(&mut stream);
+    server.end().unwrap();
+}
+
 #[test]
 fn an_application_that_waits_for_its_body_is_told() {
     for protocol in [Protocol::FastCgi, Protocol::Scgi] {
@@ -196,8 +225,7 @@ fn an_application_that_waits_for_its_body_is_told() {
         let mut stream = server.connect();
         let mut wire = head("100000");
         if protocol == Protocol::Scgi {
-            wire.clear();
-            scgi::encode_head(&mut wire, 100_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
+            wire = scgi_post(100_000);
         }
         stream.write_all(&wire).unwrap();
         wait_until_read(&stream);
@@ -288,6 +316,206 @@ fn a_half_closed_tcp_peer_counts_as_gone_after_a_silence() {
     server.end().unwrap();
 }
 
+/// Who asks for input without waiting, and finds none, need not come back: nobody else read on for it then.
+#[test]
+fn an_abort_is_heard_of_after_input_was_asked_for_in_vain() {
+    for ready in [ReadyModel::Native, ReadyModel::Portable] {
+        let (tell, told) = mpsc::channel();
+        let (tell, looks) = (std::sync::Mutex::new(tell), Arc::new(AtomicU32::new(0)));
+        let still_looks = Arc::clone(&looks);
+        let app = move |environ: &mut Environ<'_>, _: Responder<'_>| -> AppResult {
+            while still_looks.load(Ordering::SeqCst) == 0 {
+                assert_eq!(environ.input.fill_ready()?, None);
+            }
+            tell.lock().unwrap().send(()).unwrap();
+            while !environ.is_aborted() {
+                std::thread::yield_now();
+            }
+            Ok(tell.lock().unwrap().send(())?)
+        };
+        let server = Timed::start(Protocol::FastCgi, app, |settings| settings.ready = ready);
+        let mut stream = server.connect();
+        stream.write_all(&head("100000")).unwrap();
+        wait_until_read(&stream);
+        // Others look after the connection whose application seems to have turned away.
+        for _ in 0..10 {
+            server.pass(100);
+            assert!(told.recv_timeout(Duration::from_millis(10)).is_err());
+        }
+        looks.store(1, Ordering::SeqCst);
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        let mut wire = Vec::new();
+        encode::abort_request(&mut wire, 1);
+        stream.write_all(&wire).unwrap();
+        let heard = (0..1000).any(|_| {
+            server.pass(10);
+            told.recv_timeout(Duration::from_millis(10)).is_ok()
+        });
+        assert!(heard, "{ready:?}: it never hears of it");
+        drop(stream);
+        server.end().unwrap();
+    }
+}
+
+/// The end stood behind a body that nobody had read yet when it was heard of, and nobody looked again.
+#[test]
+fn a_half_closed_tcp_peer_counts_as_gone_behind_a_long_body_too() {
+    for protocol in [Protocol::FastCgi, Protocol::Scgi, Protocol::Http] {
+        for (ready, at_once) in [
+            (ReadyModel::Native, false),
+            (ReadyModel::Native, true),
+            (ReadyModel::Portable, false),
+            (ReadyModel::Portable, true),
+        ] {
+            let (tell, told) = mpsc::channel();
+            let (go, may_go) = mpsc::channel();
+            let (tell, may_go) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(may_go));
+            let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+                if environ.content_length()?.unwrap_or(0) == 0 {
+                    return hello(environ, respond);
+                }
+                tell.lock().unwrap().send(0)?;
+                may_go.lock().unwrap().recv()?;
+                let count = io::copy(&mut environ.input, &mut io::sink())?;
+                tell.lock().unwrap().send(count)?;
+                while !environ.is_aborted() {
+                    std::thread::yield_now();
+                }
+                Ok(tell.lock().unwrap().send(count)?)
+            };
+            let server = Timed::start(protocol, app, |settings| settings.ready = ready);
+            let (stream, mut other) = (TcpStream::connect(&server.address).unwrap(), server.connect());
+            let (wire, next) = match protocol {
+                Protocol::FastCgi => (head("100000"), whole()),
+                Protocol::Scgi => (scgi_post(100_000), scgi_request()),
+                Protocol::Http => {
+                    let post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+                    (post.to_vec(), HTTP_GET.to_vec())
+                }
+            };
+            // In two pieces: between them the connection is parked.
+            for piece in wire.chunks(20) {
+                (&stream).write_all(piece).unwrap();
+                wait_until_read(&stream);
+            }
+            let hears = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(hears(), 0);
+            let send = |piece: &[u8]| {
+                let mut wire = piece.to_vec();
+                if protocol == Protocol::FastCgi {
+                    wire.clear();
+                    encode::stream(&mut wire, RecordStream::Stdin, 1, piece);
+                }
+                (&stream).write_all(&wire).unwrap();
+            };
+            let send_rest = || {
+                send(&[b'x'; 50_000]);
+                if protocol == Protocol::FastCgi {
+                    let mut wire = Vec::new();
+                    encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+                    (&stream).write_all(&wire).unwrap();
+                }
+            };
+            send(&[b'x'; 50_000]);
+            if at_once {
+                send_rest();
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            // What happens on the other connection is heard of later.
+            other.write_all(&next).unwrap();
+            assert_answered(&mut other);
+            go.send(()).unwrap();
+            if !at_once {
+                wait_until_read(&stream);
+                send_rest();
+            }
+            assert_eq!(hears(), 100_000);
+            if !at_once {
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            let heard = (0..1000).any(|_| {
+                server.pass(1_000);
+                told.recv_timeout(Duration::from_millis(10)).is_ok()
+            });
+            assert!(heard, "{protocol:?}, {ready:?}, {at_once}: it never hears of it");
+            drop(stream);
+            server.end().unwrap();
+        }
+    }
+}
+
+/// The time that was over for the request was taken for that of the farewell: what the client still sent met a reset, which
+/// can take the answer with it.
+#[test]
+fn who_is_told_that_it_was_late_may_finish_its_sentence() {
+    for begun in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nabc"] {
+        let server = Timed::start(Protocol::Http, hello, |_| ());
+        let mut stream = server.connect();
+        stream.write_all(begun.as_bytes()).unwrap();
+        wait_until_read(&stream);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut seen = Vec::new();
+        while let Err(error) = stream.read_to_end(&mut seen) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            server.pass(1_000);
+        }
+        assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", seen.escape_ascii());
+        for _ in 0..10 {
+            stream.write_all(b"more").unwrap();
+            wait_until_read(&stream);
+        }
+        drop(stream);
+        server.end().unwrap();
+    }
+}
+
+/// The rest of a head was read by another request's application, and the deadline of that head stayed.
+#[test]
+fn a_head_that_an_application_has_read_on_is_not_late() {
+    let (tell, told) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let (tell, may_go) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(may_go));
+    let app = move |environ: &mut Environ<'_>, respond: Responder<'_>| -> AppResult {
+        tell.lock().unwrap().send(())?;
+        may_go.lock().unwrap().recv()?;
+        io::copy(&mut environ.input, &mut io::sink())?;
+        hello(environ, respond)
+    };
+    let server = Timed::start(Protocol::FastCgi, app, |_| ());
+    let mut stream = server.connect();
+    let pass = |milliseconds| {
+        server.pass(milliseconds);
+        assert!(told.recv_timeout(Duration::from_millis(10)).is_err());
+    };
+    let inside = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+    stream.write_all(&head("100000")).unwrap();
+    inside();
+    let mut second = Vec::new();
+    encode::begin_request(&mut second, 2, Role::RESPONDER, true);
+    encode::params(&mut second, 2, [(&b"PATH_INFO"[..], &b"/"[..])]).unwrap();
+    encode::stream_end(&mut second, RecordStream::Stdin, 2);
+    let (begun, rest) = second.split_at(20);
+    stream.write_all(begun).unwrap();
+    // The application does not read, and so others do.
+    while crate::sys::unsent(std::os::fd::AsFd::as_fd(&stream)) > 0 {
+        pass(10);
+    }
+    go.send(()).unwrap();
+    (0..5).for_each(|_| pass(0));
+    stream.write_all(rest).unwrap();
+    inside();
+    (0..20).for_each(|_| pass(2_000));
+    let mut wire = Vec::new();
+    encode::stream(&mut wire, RecordStream::Stdin, 1, &[b'x'; 100_000]);
+    encode::stream_end(&mut wire, RecordStream::Stdin, 1);
+    stream.write_all(&wire).unwrap();
+    assert_answered(&mut stream);
+    go.send(()).unwrap();
+    assert_answered(&mut stream);
+    drop(stream);
+    server.end().unwrap();
+}
+
 #[test]
 fn draining_ends_with_its_time() {
     let (tell, told) = mpsc::channel();
@@ -340,11 +568,13 @@ fn a_new_connection_has_a_moment_for_its_first_byte_when_the_server_ends() {
 /// The soak met it under load: a byte that came within its time was not looked for when the time was over.
 #[test]
 fn a_connection_whose_time_is_over_is_read_once_more() {
-    for (protocol, wire) in [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request())] {
+    let all =
+        [(Protocol::FastCgi, whole()), (Protocol::Scgi, scgi_request()), (Protocol::Http, HTTP_GET.to_vec())];
+    for (protocol, wire) in all {
         let server =
             Timed::start(protocol, hello, |settings| settings.idle_timeout = Duration::from_secs(10));
         // Nothing is sent; then the request comes in the moment in which its time is over.
-        for _ in 0..20 {
+        for _ in 0..1000 {
             let mut stream = server.connect();
             stream.write_all(&wire).unwrap();
             server.pass(11_000);
@@ -402,11 +632,9 @@ fn a_request_that_finds_all_workers_held_up_is_turned_away_in_time() {
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".to_vec();
     let streamed =
         [&b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"[..], &[b'x'; 1000]].concat();
-    let mut long = Vec::new();
-    scgi::encode_head(&mut long, 1_000_000, [(&b"REQUEST_METHOD"[..], &b"POST"[..])]).unwrap();
     for (protocol, request, others) in [
         (Protocol::FastCgi, whole(), vec![head("1000000")]),
-        (Protocol::Scgi, scgi_request(), vec![long]),
+        (Protocol::Scgi, scgi_request(), vec![scgi_post(1_000_000)]),
         (Protocol::Http, HTTP_GET.to_vec(), vec![gathered, streamed]),
     ] {
         let (app, told, let_go) = stuck();
@@ -475,6 +703,116 @@ fn a_request_is_turned_away_beside_an_answer_that_nobody_reads() {
     }
     let_go.store(1, Ordering::SeqCst);
     drop(shared);
+    server.end().unwrap();
+}
+
+/// What came back, but for the time.
+fn without_dates(mut answer: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    while let Some(at) = memchr::memmem::find(answer, b"\r\nDate: ") {
+        rest.extend_from_slice(&answer[..at]);
+        answer = answer.get(at + 37..).unwrap_or_default();
+    }
+    [&rest, answer].concat()
+}
+
+/// A head that comes whole is read in another way than one that comes in pieces, and behind another request with other
+/// memory: none of that can be told from the answers.
+#[test]
+fn http_requests_mean_the_same_wherever_they_are_cut() {
+    let app = |environ: &mut Environ<'_>, respond: Responder<'_>| {
+        let mut text = format!("{:?}", environ.vars).into_bytes();
+        environ.input.read_to_end(&mut text)?;
+        respond.start("200 OK", PLAIN)?.send(text)
+    };
+    let server = Timed::start(Protocol::Http, app, |settings| {
+        (settings.max_head, settings.max_pairs, settings.body_gather) = (160, 5, 10);
+    });
+    let fields = |count: usize| (1..count).map(|at| format!("X-{at}: {at}\r\n")).collect::<String>();
+    let padded = |length: usize| {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(length - 32));
+        assert_eq!(head.len(), length);
+        head
+    };
+    let wires = [
+        "GET /a?b HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\ncookie: b=2\r\nX_A: 1\r\n\r\n".to_owned(),
+        "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\nGET /two HTTP/1.0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /two HTTP/1.1\r\nHost: i\r\nConnection: close\r\n\r\n".to_owned(),
+        "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n\r\nabcabcabcabcabcabcabcabcabcabcGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nF\r\nabcabcabcabcabc\r\n0\r\nX: y\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+        "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\nX: y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\nHost: h\n\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\n X: y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX : y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX:\t y \t\r\nY: \r\nZ:\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nX: a\u{1}b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1 \r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/2.0\r\nHost: h\r\n\r\n".to_owned(),
+        "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET http://i/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na".to_owned(),
+        format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(200)),
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", fields(5)),
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", fields(6)),
+        format!("\r\n{}", padded(160)),
+        padded(159),
+        padded(160),
+        padded(161),
+        padded(162),
+        "GE\0T / HTTP/1.1\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-a, keep-alive\r\nX-A: 1\r\nX-B: 1\r\n\r\n".to_owned(),
+    ];
+    let ask = |before: &str, wire: &str, cut: usize| {
+        let stream = server.connect();
+        let (mut peer, before) = (&stream, before.as_bytes());
+        peer.write_all(before).unwrap();
+        let mut seen = Vec::new();
+        if !before.is_empty() {
+            let mut block = [0; 4096];
+            while !seen.ends_with(b"{end}") {
+                let count = peer.read(&mut block).unwrap();
+                assert!(count > 0);
+                seen.extend_from_slice(&block[..count]);
+            }
+            seen.clear();
+        }
+        let (first, second) = wire.as_bytes().split_at(cut);
+        for piece in [first, second] {
+            // Who is refused early need not be listened to.
+            let _ = peer.write_all(piece);
+            if !piece.is_empty() && !second.is_empty() {
+                wait_until_read(&stream);
+            }
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = peer.read_to_end(&mut seen);
+        without_dates(&seen)
+    };
+    let usual = "POST /before?q HTTP/1.1\r\nHost: before\r\nX-A: 0\r\nContent-Length: 5\r\n\r\n{end}";
+    for wire in &wires {
+        let whole = ask("", wire, wire.len());
+        assert!(whole.starts_with(b"HTTP/1.1 "), "{wire:?}: {}", whole.escape_ascii());
+        for before in ["", usual] {
+            for cut in 0..=wire.len() {
+                let text = ask(before, wire, cut);
+                assert_eq!(
+                    text.escape_ascii().to_string(),
+                    whole.escape_ascii().to_string(),
+                    "{wire:?} at {cut} {before}"
+                );
+            }
+        }
+    }
     server.end().unwrap();
 }
 

@@ -8,6 +8,8 @@ mod front;
 #[cfg(unix)]
 mod fuzz;
 #[cfg(unix)]
+mod habits;
+#[cfg(unix)]
 mod hostile;
 #[cfg(unix)]
 mod hostile_http;

@@ -169,6 +169,10 @@ impl<'h, 'c> Body<'h, 'c> {
             match connection.link.receive(&mut self.block) {
                 Ok(Received::Nothing) => {
                     intake.note_drained();
+                    // Who has asked need not wait for it now, nor ask again.
+                    if intake.is_left() {
+                        connection.look_later();
+                    }
                     return Ok(false);
                 }
                 received => {
@@ -249,6 +253,7 @@ impl<'h, 'c> Body<'h, 'c> {
             }
             Err(_) => intake.break_off(),
         }
+        intake.note_deadline_of_others(&connection.link);
         connection.tell(&intake);
         connection.go_on_reading(&mut intake, self.key);
         if ready.is_empty() && intake.aside.is_empty() {

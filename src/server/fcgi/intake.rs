@@ -10,7 +10,7 @@ use crate::proto::fcgi::{
 use crate::proto::{NamedPair, PairPlaces};
 use crate::server::clock::Millis;
 use crate::server::core::Spares;
-use crate::server::link::Link;
+use crate::server::link::{Link, Wait};
 use crate::server::pairs::{Format, collect_pairs, set_line};
 use crate::server::{Settings, body_too_short, check_body};
 
@@ -122,6 +122,8 @@ pub(super) struct Intake {
     fresh: bool,
     /// When the heads that have begun must be whole.
     head_until: Option<Millis>,
+    /// The connection has a deadline.
+    timed: bool,
     pub(super) fate: Fate,
     pub(super) dropped: usize,
 }
@@ -183,6 +185,7 @@ impl Intake {
             multiplexed: false,
             fresh: true,
             head_until: None,
+            timed: false,
             fate: Fate::Open,
             dropped: 0,
         }
@@ -534,11 +537,25 @@ impl Intake {
         (unwanted && !self.has_begun()).then_some(fate)
     }
 
-    /// Until when the peer has to go on, where it has to.
-    pub(super) fn deadline(&mut self, link: &Link) -> Option<Millis> {
+    /// Tells the connection until when the peer has to go on, where it has to.
+    pub(super) fn note_deadline(&mut self, link: &Link) {
+        let deadline = self.deadline(link);
+        self.timed = deadline.is_some();
+        link.set_deadline(Wait::Parked, deadline);
+    }
+
+    /// The same for who reads for one request, and mostly has nothing to tell.
+    pub(super) fn note_deadline_of_others(&mut self, link: &Link) {
+        if self.timed || !self.heads.is_empty() {
+            self.note_deadline(link);
+        }
+    }
+
+    fn deadline(&mut self, link: &Link) -> Option<Millis> {
         let (clock, settings) = (&link.core.clock, &link.core.settings);
-        let receiving = !self.is_between_records() || self.heads.iter().any(|head| head.opened.is_none());
-        if !receiving || !self.feeds.is_empty() && self.heads.is_empty() {
+        // A record that has begun beside a request is mostly one of its body.
+        let begins = self.heads.is_empty() && self.feeds.is_empty() && !self.is_between_records();
+        if !begins && self.heads.iter().all(|head| head.opened.is_some()) {
             self.head_until = None;
         } else if self.head_until.is_none() {
             self.head_until = clock.after(settings.head_timeout);

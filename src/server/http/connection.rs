@@ -65,6 +65,13 @@ enum Stage {
     Closed,
 }
 
+impl Stage {
+    /// Nothing has come of a request.
+    fn is_idle(&self) -> bool {
+        matches!(self, Self::Head(decoder, _) if !decoder.has_begun())
+    }
+}
+
 /// What follows an answer.
 enum After {
     /// The next request, behind what is left of the body.
@@ -191,7 +198,13 @@ impl Connection {
             }
             Stage::Closed => return None,
         }
-        if self.link.has_expired(Wait::Parked) {
+        // That time is over, and what follows has one of its own. A connection without a request is looked at once more: what
+        // has just come was sent before.
+        let late = self.link.has_expired(Wait::Parked);
+        if late {
+            self.link.forgive(Wait::Parked);
+        }
+        if late && !state.stage.is_idle() {
             return self.expire(state, worker);
         }
         // Nobody is told of it again, whatever of it is left when a request runs.
@@ -224,7 +237,11 @@ impl Connection {
                 }
             }
         }
-        self.wait(state);
+        if late && state.stage.is_idle() {
+            self.leave(state);
+        } else {
+            self.wait(state);
+        }
         None
     }
 
@@ -413,7 +430,7 @@ impl Connection {
     fn wait(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let core = &self.link.core;
         let now = core.clock.now();
-        let idle = matches!(&state.stage, Stage::Head(decoder, _) if !decoder.has_begun());
+        let idle = state.stage.is_idle();
         if idle && (self.link.is_evicted() || (core.is_draining() && state.served > 0)) {
             return self.leave(state);
         }

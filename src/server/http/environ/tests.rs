@@ -207,3 +207,114 @@ fn addresses_are_shown_as_their_type_shows_them() {
     }
     assert_eq!(address_text(&mut [0; 64], "::ffff:255.0.2.100".parse().unwrap()), b"255.0.2.100");
 }
+
+/// Fields that meet each other's variables, and those that become none.
+const MANY: [&str; 24] = [
+    "Accept: a",
+    "ACCEPT: \t b \t",
+    "Cookie: a=1",
+    "cookie: b=2",
+    "X-A: 1",
+    "X_A: 2",
+    "X.A: 3",
+    "X-a:",
+    "Content-Type: a/b",
+    "Content-type: c/d",
+    "Content_Length: 9",
+    "Connection: close, X-A",
+    "Connection: keep-alive",
+    "Keep-Alive: 1",
+    "Proxy: evil",
+    "Proxy-Connection: x",
+    "Https: on",
+    "Remote-User: root",
+    "TE: trailers",
+    "Transfer-Encoding: chunked",
+    "Content-Length: 5",
+    "X-A-Name-That-Is-Longer-Than-All-The-Room-There-Is-For-Most-Names-Of-Fields: l",
+    "Expect: 100-continue",
+    "X-Forwarded-For: 192.0.2.1",
+];
+
+/// The variables of fields as the documentation has them, put together in another way.
+fn expected_of(fields: &[&str]) -> Vec<(String, String)> {
+    let connection: Vec<String> = fields
+        .iter()
+        .filter_map(|field| field.strip_prefix("Connection:"))
+        .flat_map(|value| value.split(',').map(|one| one.trim().to_ascii_lowercase()))
+        .collect();
+    let mut expected: Vec<(String, String)> = Vec::new();
+    for field in fields {
+        let (name, value) = field.split_once(':').unwrap();
+        let (lower, value) = (name.to_ascii_lowercase(), value.trim());
+        let gone = ["connection", "keep-alive", "proxy", "te", "trailer", "upgrade"]
+            .contains(&lower.as_str())
+            || lower.starts_with("proxy-")
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            || connection.contains(&lower);
+        if gone {
+            continue;
+        }
+        let variable = name.to_ascii_uppercase().replace('-', "_");
+        let (variable, joins) = match variable.as_str() {
+            "CONTENT_TYPE" | "CONTENT_LENGTH" => (variable, None),
+            "COOKIE" => ("HTTP_COOKIE".to_owned(), Some("; ")),
+            _ => (format!("HTTP_{variable}"), Some(", ")),
+        };
+        match (expected.iter_mut().find(|(name, _)| *name == variable), joins) {
+            (Some((_, before)), Some(joint)) => *before = [before.as_str(), value].join(joint),
+            (Some((_, before)), None) => value.clone_into(before),
+            (None, _) => expected.push((variable, value.to_owned())),
+        }
+    }
+    expected
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::repeatable(400))]
+
+    /// One after the other by a server that keeps its memory: each as if it were the first, by the short way and by the long.
+    #[test]
+    fn requests_leave_nothing_to_those_behind_them(
+        requests in proptest::collection::vec(proptest::collection::vec(0..MANY.len(), 0..9), 1..6),
+    ) {
+        let (mut vars, mut block) = (Vars::new(), Vec::new());
+        let limits = Limits::default();
+        for picked in requests {
+            let fields: Vec<&str> = picked.iter().map(|at| MANY[*at]).collect();
+            let lines: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+            let head = format!("POST /p?q HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+            let mut slots = http::Slots::new();
+            let first = http::Head::first(head.as_bytes(), &limits, &mut slots);
+            let parsed = Request::parse(head.as_bytes(), &limits);
+            proptest::prop_assert_eq!(first.as_ref().map(|found| found.request), parsed.ok());
+            let (Some(found), Ok(parsed)) = (first, parsed) else { continue };
+            let site = Site::default();
+            let mut expected = Vars::new();
+            site.environ(&parsed, &ends(), &mut expected).unwrap();
+            for short in [true, false] {
+                match short {
+                    true => site.gather(&parsed, found.fields(), &ends(), &mut vars, &mut block).unwrap(),
+                    false => site.gather(&parsed, parsed.fields(), &ends(), &mut vars, &mut block).unwrap(),
+                }
+                proptest::prop_assert_eq!(&vars, &expected);
+                for (name, value) in expected.iter() {
+                    proptest::prop_assert_eq!(vars.get(name), Some(value));
+                }
+                for field in MANY {
+                    let name = field.split(':').next().unwrap().to_ascii_uppercase().replace('-', "_");
+                    for name in [format!("HTTP_{name}"), name] {
+                        proptest::prop_assert_eq!(vars.get(&name), expected.get(&name), "{}", name);
+                    }
+                }
+                let own: Vec<_> = vars
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(b"HTTP_") || name.starts_with(b"CONTENT_"))
+                    .filter(|(name, _)| *name != b"HTTP_HOST")
+                    .map(|(name, value)| (String::from_utf8_lossy(name).into(), String::from_utf8_lossy(value).into()))
+                    .collect();
+                proptest::prop_assert_eq!(own, expected_of(&fields));
+            }
+        }
+    }
+}

@@ -153,30 +153,33 @@ impl<'c> Outgoing<'c> {
         sent: &mut u64,
     ) -> io::Result<()> {
         self.check()?;
-        let result = self.send_head().and_then(|()| self.send_plain(file, part, sent));
+        let result = self.send_framed_file(file, part, sent);
         self.noting(result)
     }
 
-    /// Sends the head before a file's part.
     #[cfg(target_os = "linux")]
-    fn send_head(&mut self) -> io::Result<()> {
+    fn send_framed_file(&mut self, file: &std::fs::File, part: Range<u64>, sent: &mut u64) -> io::Result<()> {
         if !self.body.is_empty() || !self.rest.is_empty() {
-            return self.send_piece(&[], false);
+            self.send_piece(&[], false)?;
         }
         self.frame_head(None);
-        let result = self.connection.link.send_ahead(self.connection, &mut [IoSlice::new(&self.wire)]);
-        self.left = true;
-        self.wire.clear();
-        result
-    }
-
-    #[cfg(target_os = "linux")]
-    fn send_plain(&mut self, file: &std::fs::File, part: Range<u64>, sent: &mut u64) -> io::Result<()> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let wanted = encoder.take(usize::try_from(part.end - part.start).unwrap_or(usize::MAX)) as u64;
+        let link = &self.connection.link;
+        if !self.wire.is_empty() {
+            let mut head = [IoSlice::new(&self.wire)];
+            self.left = true;
+            // What is said to be followed waits for that.
+            let result = match wanted {
+                0 => link.send_all(self.connection, &mut head),
+                _ => link.send_ahead(self.connection, &mut head),
+            };
+            self.wire.clear();
+            result?;
+        }
         let mut at = libc::off_t::try_from(part.start).map_err(io::Error::other)?;
         let mut left = wanted;
-        let handed_over = self.connection.link.send_file(self.connection, file, &mut at, &mut left);
+        let handed_over = link.send_file(self.connection, file, &mut at, &mut left);
         *sent = if matches!(handed_over, Ok(true)) { wanted } else { wanted - left };
         if handed_over? {
             self.rest.file = Some(FilePart { file: file.try_clone()?, at, left });

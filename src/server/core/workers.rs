@@ -331,14 +331,15 @@ impl Workers {
         self.tick.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How many more workers the work needs: none as long as one gets on, and as many as at the start when all that work
-    /// are held up.
+    /// How many more workers the work needs: those that are held up do not count as busy with what is ready, and the
+    /// others should be as many as at the start.
     pub(super) fn missing(&self) -> usize {
         let tick = self.tick.load(Ordering::SeqCst);
-        if lock(&self.progress).iter().any(|progress| progress.is_quick(tick)) { 0 } else { self.first }
+        let quick = lock(&self.progress).iter().filter(|progress| progress.is_quick(tick)).count();
+        self.first.saturating_sub(quick)
     }
 
-    /// Whether there may be no more, and none gets on.
+    /// Whether there may be no more, and too few get on.
     pub(super) fn are_used_up(&self) -> bool {
         self.total.load(Ordering::SeqCst) >= self.most && self.missing() > 0
     }

@@ -8,6 +8,7 @@
 mod connections;
 mod housekeeper;
 mod jobs;
+mod pace;
 mod workers;
 
 use std::io;

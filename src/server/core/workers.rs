@@ -1,12 +1,13 @@
 //! Workers: threads that take what is ready, and run applications.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::jobs::Since;
+use super::pace::{Pace, Progress};
 use super::{Core, DOORS, Job, lock};
 use crate::environ::Vars;
 use crate::error::{Error, Fault};
@@ -52,47 +53,6 @@ pub(super) struct Workers {
     tick: AtomicU64,
     progress: Mutex<Vec<Arc<Progress>>>,
     ended: Flag,
-}
-
-/// How one worker gets on, for the housekeeper to see.
-struct Progress {
-    /// The tick at which its work began; 0 while it waits.
-    since: AtomicU64,
-    /// The system's number of the thread; 0 before it runs.
-    thread: AtomicI32,
-}
-
-impl Progress {
-    /// Ticks after which a worker is held up.
-    const HELD_UP: u64 = 2;
-
-    /// The same where it only needs the processor, or waits for it: another one would want that, too.
-    const BUSY: u64 = 20;
-
-    /// Whether it works, and will soon come to what else there is.
-    fn is_quick(&self, tick: u64) -> bool {
-        match self.since.load(Ordering::SeqCst) {
-            0 => false,
-            since if since + Self::HELD_UP > tick => true,
-            since => since + Self::BUSY > tick && is_runnable(self.thread.load(Ordering::Relaxed)),
-        }
-    }
-}
-
-/// The system's number of the calling thread; 0 where it is of no use.
-fn thread_id() -> i32 {
-    #[cfg(target_os = "linux")]
-    return nix::unistd::gettid().as_raw();
-    #[cfg(not(target_os = "linux"))]
-    0
-}
-
-/// Whether a thread runs, or would if there were a processor for it. Where the system does not tell, it does not.
-fn is_runnable(thread: i32) -> bool {
-    let told = std::fs::read(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    // Its name comes before that, in brackets, and may have any.
-    let state = told.rsplit(|byte| *byte == b')').next().unwrap_or_default();
-    state.starts_with(b" R ")
 }
 
 /// Workers that nobody needs at the moment.
@@ -235,8 +195,7 @@ impl Workers {
 
     fn start(core: &Arc<Core>) -> io::Result<()> {
         let workers = &core.workers;
-        let since = AtomicU64::new(workers.tick.load(Ordering::SeqCst));
-        let progress = Arc::new(Progress { since, thread: AtomicI32::new(0) });
+        let progress = Arc::new(Progress::new(workers.tick.load(Ordering::SeqCst)));
         lock(&workers.progress).push(Arc::clone(&progress));
         workers.total.fetch_add(1, Ordering::SeqCst);
         let begun = {
@@ -364,94 +323,16 @@ impl Workers {
     }
 }
 
-/// How quickly a worker has got through its jobs of late.
-#[derive(Default)]
-struct Pace {
-    began: Option<Instant>,
-    jobs: u32,
-    /// Goes up with each time that was slow, and down with each that was not.
-    slow: u32,
-    /// What the thread had used when it began, asked for only where it has been slow.
-    used: Option<Used>,
-}
-
-impl Pace {
-    /// Jobs that are done in so little time each are as well done by one worker, one after the other, as by several that
-    /// have to be woken first.
-    const QUICK: Duration = Duration::from_micros(50);
-
-    /// Once may be the scheduler's doing.
-    const OFTEN: u32 = 3;
-
-    /// A job begins.
-    fn go(&mut self) {
-        if self.began.is_none() {
-            self.began = Some(Instant::now());
-            self.used = if self.slow > 0 { Used::so_far() } else { None };
-        }
-        self.jobs += 1;
-    }
-
-    /// No work is left.
-    fn rest(&mut self, workers: &Workers) {
-        let Some(began) = self.began.take() else { return };
-        let most = Self::QUICK.saturating_mul(std::mem::take(&mut self.jobs));
-        // Where others want the processor, too, one more thread that wants it helps nobody.
-        let quick =
-            began.elapsed() < most || self.used.take().is_some_and(|used| used.only_waited_its_turn(most));
-        self.slow = match quick {
-            true => self.slow.saturating_sub(1),
-            false => (self.slow + 1).min(2 * Self::OFTEN),
-        };
-        workers.quick.store(self.is_quick(), Ordering::Relaxed);
-        workers.rests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn is_quick(&self) -> bool {
-        self.slow < Self::OFTEN
-    }
-}
-
-/// What a thread has used of the processor, and how often it has waited for something else.
-struct Used {
-    time: Duration,
-    waits: libc::c_long,
-}
-
-impl Used {
-    /// That of the calling thread; `None` where the system does not tell.
-    #[cfg(target_os = "linux")]
-    fn so_far() -> Option<Self> {
-        use nix::sys::resource::{UsageWho, getrusage};
-        use nix::sys::time::TimeValLike;
-        let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
-        let time = (usage.user_time() + usage.system_time()).num_microseconds();
-        let time = Duration::from_micros(u64::try_from(time).ok()?);
-        Some(Self { time, waits: usage.voluntary_context_switches() })
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn so_far() -> Option<Self> {
-        None
-    }
-
-    /// Whether less than `most` was used since then, and all other time was that of others.
-    fn only_waited_its_turn(self, most: Duration) -> bool {
-        Self::so_far().is_some_and(|now| now.waits == self.waits && now.time.saturating_sub(self.time) < most)
-    }
-}
-
 fn work(core: &Arc<Core>, progress: &Progress) {
     let workers = &core.workers;
-    let since = &progress.since;
-    progress.thread.store(thread_id(), Ordering::Relaxed);
+    progress.note_thread();
     let mut worker = Worker::new(core, true);
     let mut events = Vec::with_capacity(BATCH);
     let mut pace = Pace::default();
     let mut deaf = 0_u32;
     loop {
         if let Some(job) = core.jobs.pop() {
-            since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
+            progress.work(workers.tick.load(Ordering::Relaxed));
             pace.go();
             if !workers.listens() {
                 core.bell.ring_if_wanted();
@@ -464,8 +345,11 @@ fn work(core: &Arc<Core>, progress: &Progress) {
             continue;
         }
         deaf = 0;
-        pace.rest(workers);
-        since.store(0, Ordering::SeqCst);
+        if pace.rest() {
+            workers.quick.store(pace.is_quick(), Ordering::Relaxed);
+            workers.rests.fetch_add(1, Ordering::Relaxed);
+        }
+        progress.wait();
         if workers.ended.is_set() {
             return;
         }
@@ -480,7 +364,7 @@ fn work(core: &Arc<Core>, progress: &Progress) {
             true => core.set.wait(&mut events, BATCH, None),
             false => Ok(()),
         };
-        since.store(workers.tick.load(Ordering::Relaxed), Ordering::SeqCst);
+        progress.work(workers.tick.load(Ordering::Relaxed));
         workers.listening.store(false, Ordering::SeqCst);
         if let Err(error) = waited {
             log::error!("cannot wait for connections: {error}");
@@ -496,56 +380,5 @@ fn work(core: &Arc<Core>, progress: &Progress) {
             core.bell.ring_if_wanted();
         }
         worker.perform(Job::Turn(first));
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn a_thread_that_waits_for_something_is_told_from_one_that_runs() {
-        assert!(is_runnable(thread_id()));
-        assert!(!is_runnable(0));
-        let (tell, told) = mpsc::channel();
-        let (end, ended) = mpsc::channel::<()>();
-        let waits = thread::spawn(move || {
-            tell.send(thread_id()).unwrap();
-            let _ = ended.recv();
-        });
-        let waiting = told.recv().unwrap();
-        while is_runnable(waiting) {
-            thread::yield_now();
-        }
-        drop(end);
-        waits.join().unwrap();
-    }
-
-    #[test]
-    fn time_that_others_had_is_not_counted_as_used() {
-        let most = Duration::from_secs(60);
-        let before = Used::so_far().unwrap();
-        let waits = before.waits;
-        assert!(Used { ..before }.only_waited_its_turn(most));
-        assert!(!before.only_waited_its_turn(Duration::ZERO));
-        thread::sleep(Duration::from_millis(1));
-        assert!(!Used { time: Duration::ZERO, waits }.only_waited_its_turn(most));
-    }
-
-    #[test]
-    fn a_worker_is_held_up_when_it_waits_and_a_while_later_when_it_does_not() {
-        let progress = |thread| Progress { since: AtomicU64::new(100), thread: AtomicI32::new(thread) };
-        for (thread, tick, quick) in [
-            (0, 101, true),
-            (0, 102, false),
-            (thread_id(), 102, true),
-            (thread_id(), 119, true),
-            (thread_id(), 120, false),
-        ] {
-            assert_eq!(progress(thread).is_quick(tick), quick, "{thread} {tick}");
-        }
-        assert!(!Progress { since: AtomicU64::new(0), ..progress(0) }.is_quick(1), "it waits for work");
     }
 }

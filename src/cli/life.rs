@@ -101,7 +101,7 @@ impl Life {
             log::warn!("ended at once by a second signal: requests under way are cut off");
             std::process::exit(1);
         }
-        log::info!("stopping: requests under way are answered first");
+        log::info!("stopping: requests under way are answered first; a second signal cuts them off");
         self.notify.send(&["STOPPING=1", "STATUS=Answering the requests under way"]);
         self.stopping_since.set(Some(Instant::now()));
         stop.stop();

@@ -40,9 +40,16 @@ struct OwnArguments {
     sockets: Sockets,
 }
 
+/// What is asked for most.
+const EXAMPLES: &str = "\
+For example:
+  http-gateway --dir-listing dir:.                            the files here
+  http-gateway --listen 127.0.0.1:8080 --access-log - dir:.   on another port, with each request
+  http-gateway --mount /cgi-bin=cgi:cgi-bin dir:.             and the programs of a folder";
+
 /// Serves an application to clients, or to a proxy.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct HttpArguments {
     #[command(flatten)]
     serving: Serving,
@@ -182,10 +189,15 @@ pub fn http() -> ExitCode {
     match usage::parse::<HttpArguments>(PROGRAM, std::env::args_os().skip(1)) {
         Ok(HttpArguments { serving, http, sockets }) => {
             let place = sockets.place(Protocol::Http);
-            serve_http(PROGRAM, http, sockets, || serving.open(place))
+            serve_http(PROGRAM, http, sockets, || open(&serving, place))
         }
         Err(exit) => exit,
     }
+}
+
+fn open(serving: &Serving, place: Place) -> Result<Opened, Failure> {
+    serving.warn_of_idle_flags();
+    serving.open(place)
 }
 
 /// Serves an application of the program's own over HTTP, with the arguments behind `http`.
@@ -214,7 +226,7 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
         Ok(Arguments { serving, sockets }) => {
             let place = sockets.place(protocol);
-            serve(program, Server::new(protocol), sockets, || serving.open(place))
+            serve(program, Server::new(protocol), sockets, || open(&serving, place))
         }
         Err(exit) => exit,
     }

@@ -157,6 +157,17 @@ impl Opened {
         }
     }
 
+    /// Ends what the application runs, without waiting for it.
+    #[cfg(unix)]
+    pub(super) fn cut(&self) -> impl Fn() + Send + use<> {
+        #[cfg(target_os = "linux")]
+        let programs = self.programs.clone();
+        move || {
+            #[cfg(target_os = "linux")]
+            programs.iter().for_each(|programs| programs.kill());
+        }
+    }
+
     /// Nothing of the application runs any more when this returns.
     pub(super) fn end(&self) {
         #[cfg(target_os = "linux")]

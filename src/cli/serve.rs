@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Parser;
@@ -324,8 +325,19 @@ fn watch(
     server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
     let logs = access_log.clone();
     let reopen = move || logs.iter().for_each(|log| log.reopen());
-    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = opened.cut();
+    let cutting = Arc::clone(&is_cut);
+    let cut = move || {
+        cutting.store(true, Ordering::SeqCst);
+        cut();
+    };
+    life.watch(stop.clone(), server.listeners(), reopen, cut).context("cannot start a thread")?;
     let served = server.serve(Arc::clone(&opened.app), &stop);
+    // What was cut off would look like a clean end: the thread that watches signals ends this process.
+    while is_cut.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
     opened.end();
     // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
     access_log.iter().for_each(|log| log.close());

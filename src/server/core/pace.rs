@@ -1,5 +1,7 @@
 //! How workers get on: each for itself, and seen by the housekeeper.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -61,9 +63,11 @@ fn thread_id() -> i32 {
 
 /// Whether a thread runs, or would if there were a processor for it; `None` where the system does not tell.
 fn is_runnable(thread: i32) -> Option<bool> {
-    let told = std::fs::read(format!("/proc/self/task/{thread}/stat")).ok()?;
-    // Its name comes before that, in brackets, and may have any.
-    let state = told.rsplit(|byte| *byte == b')').next()?;
+    // Number, name and state are the first of it.
+    let mut told = [0; 64];
+    let count = File::open(format!("/proc/self/task/{thread}/stat")).ok()?.read(&mut told).ok()?;
+    // The name is in brackets, and may have any.
+    let state = told.get(..count)?.rsplit(|byte| *byte == b')').next()?;
     Some(state.starts_with(b" R "))
 }
 

@@ -1,5 +1,7 @@
 //! How workers get on: each for itself, and seen by the housekeeper.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,12 +39,16 @@ impl Progress {
         self.since.store(0, Ordering::SeqCst);
     }
 
-    /// Whether it works, and will soon come to what else there is.
-    pub(super) fn is_quick(&self, tick: u64) -> bool {
-        match self.since.load(Ordering::SeqCst) {
+    /// Whether it works, and will soon come to what else there is. Where jobs are known to take their time the system is
+    /// asked at once.
+    pub(super) fn gets_on(&self, tick: u64, jobs_are_quick: bool) -> bool {
+        let since = self.since.load(Ordering::SeqCst);
+        let begun = since + Self::HELD_UP > tick;
+        match since {
             0 => false,
-            since if since + Self::HELD_UP > tick => true,
-            since => since + Self::BUSY > tick && is_runnable(self.thread.load(Ordering::Relaxed)),
+            _ if begun && jobs_are_quick => true,
+            _ if since + Self::BUSY <= tick => false,
+            _ => is_runnable(self.thread.load(Ordering::Relaxed)).unwrap_or(begun),
         }
     }
 }
@@ -55,16 +61,17 @@ fn thread_id() -> i32 {
     0
 }
 
-/// Whether a thread runs, or would if there were a processor for it. Where the system does not tell, it does not.
-fn is_runnable(thread: i32) -> bool {
-    let told = std::fs::read(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    // Its name comes before that, in brackets, and may have any.
-    let state = told.rsplit(|byte| *byte == b')').next().unwrap_or_default();
-    state.starts_with(b" R ")
+/// Whether a thread runs, or would if there were a processor for it; `None` where the system does not tell.
+fn is_runnable(thread: i32) -> Option<bool> {
+    // Number, name and state are the first of it.
+    let mut told = [0; 64];
+    let count = File::open(format!("/proc/self/task/{thread}/stat")).ok()?.read(&mut told).ok()?;
+    // The name is in brackets, and may have any.
+    let state = told.get(..count)?.rsplit(|byte| *byte == b')').next()?;
+    Some(state.starts_with(b" R "))
 }
 
 /// How quickly a worker has got through its jobs of late.
-#[derive(Default)]
 pub(super) struct Pace {
     began: Option<Instant>,
     jobs: u32,
@@ -81,6 +88,11 @@ impl Pace {
 
     /// Once may be the scheduler's doing.
     const OFTEN: u32 = 3;
+
+    /// That of a worker whose colleagues have been so of late.
+    pub(super) fn new(quick: bool) -> Self {
+        Self { began: None, jobs: 0, slow: if quick { 0 } else { Self::OFTEN }, used: None }
+    }
 
     /// A job begins.
     pub(super) fn go(&mut self) {
@@ -146,10 +158,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_thread_that_waits_for_something_is_told_from_one_that_runs() {
-        assert!(is_runnable(thread_id()));
-        assert!(!is_runnable(0));
+    /// The number of a thread that waits for as long as that is done.
+    fn with_one_that_waits(with: impl FnOnce(i32)) {
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let waits = thread::spawn(move || {
@@ -157,11 +167,19 @@ mod tests {
             let _ = ended.recv();
         });
         let waiting = told.recv().unwrap();
-        while is_runnable(waiting) {
+        while is_runnable(waiting) == Some(true) {
             thread::yield_now();
         }
+        with(waiting);
         drop(end);
         waits.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_something_is_told_from_one_that_runs() {
+        assert_eq!(is_runnable(thread_id()), Some(true));
+        assert_eq!(is_runnable(0), None);
+        with_one_that_waits(|waiting| assert_eq!(is_runnable(waiting), Some(false)));
     }
 
     #[test]
@@ -178,15 +196,28 @@ mod tests {
     #[test]
     fn a_worker_is_held_up_when_it_waits_and_a_while_later_when_it_does_not() {
         let progress = |thread| Progress { since: AtomicU64::new(100), thread: AtomicI32::new(thread) };
-        for (thread, tick, quick) in [
-            (0, 101, true),
-            (0, 102, false),
-            (thread_id(), 102, true),
-            (thread_id(), 119, true),
-            (thread_id(), 120, false),
-        ] {
-            assert_eq!(progress(thread).is_quick(tick), quick, "{thread} {tick}");
-        }
-        assert!(!Progress { since: AtomicU64::new(0), ..progress(0) }.is_quick(1), "it waits for work");
+        with_one_that_waits(|waiting| {
+            for (thread, tick, jobs_are_quick, gets_on) in [
+                // Nothing is known of it.
+                (0, 101, true, true),
+                (0, 102, true, false),
+                (0, 101, false, true),
+                (0, 102, false, false),
+                (waiting, 101, true, true),
+                (waiting, 102, true, false),
+                (waiting, 100, false, false),
+                (thread_id(), 102, true, true),
+                (thread_id(), 101, false, true),
+                (thread_id(), 119, true, true),
+                (thread_id(), 120, true, false),
+            ] {
+                assert_eq!(
+                    progress(thread).gets_on(tick, jobs_are_quick),
+                    gets_on,
+                    "{thread} {tick} {jobs_are_quick}"
+                );
+            }
+        });
+        assert!(!Progress { since: AtomicU64::new(0), ..progress(0) }.gets_on(1, true), "it waits for work");
     }
 }

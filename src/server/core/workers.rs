@@ -27,6 +27,9 @@ const BATCH: usize = 16;
 /// Jobs after which a worker sees what else is ready. Where there is always another job nobody would listen.
 const DEAF: u32 = 64;
 
+/// So many workers are asked how they get on, to know about all.
+const ASKED: usize = 32;
+
 /// Empty vectors that a worker keeps for the next requests.
 const SPARES: usize = 4;
 
@@ -293,9 +296,13 @@ impl Workers {
     /// How many more workers the work needs: those that are held up do not count as busy with what is ready, and the
     /// others should be as many as at the start.
     pub(super) fn missing(&self) -> usize {
-        let tick = self.tick.load(Ordering::SeqCst);
-        let quick = lock(&self.progress).iter().filter(|progress| progress.is_quick(tick)).count();
-        self.first.saturating_sub(quick)
+        let (tick, quick) = (self.tick.load(Ordering::SeqCst), self.are_quick());
+        let all = lock(&self.progress);
+        // Another one first each time.
+        let begin = usize::try_from(tick).unwrap_or_default() % all.len().max(1);
+        let some = all.iter().cycle().skip(begin).take(all.len().min(ASKED));
+        let get_on = some.filter(|progress| progress.gets_on(tick, quick)).take(self.first).count();
+        self.first.saturating_sub(get_on)
     }
 
     /// Whether there may be no more, and too few get on.
@@ -328,13 +335,14 @@ fn work(core: &Arc<Core>, progress: &Progress) {
     progress.note_thread();
     let mut worker = Worker::new(core, true);
     let mut events = Vec::with_capacity(BATCH);
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(workers.are_quick());
     let mut deaf = 0_u32;
     loop {
         if let Some(job) = core.jobs.pop() {
             progress.work(workers.tick.load(Ordering::Relaxed));
             pace.go();
-            if !workers.listens() {
+            // Where jobs take their time each has another one called, for the next job or to listen.
+            if !(workers.listens() && core.jobs.is_empty()) && (workers.are_quick() || !workers.call()) {
                 core.bell.ring_if_wanted();
             }
             worker.perform(job);

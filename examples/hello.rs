@@ -4,6 +4,7 @@
 //! REQUEST_METHOD=GET target/debug/examples/hello          # as a web server would start it: CGI
 //! target/debug/examples/hello fcgi --socket 127.0.0.1:9000  # FastCGI
 //! target/debug/examples/hello scgi --socket 127.0.0.1:9000  # SCGI
+//! target/debug/examples/hello http                          # HTTP, on http://127.0.0.1:8000/
 //! ```
 
 use gatewright::app::{AppResult, Responder};

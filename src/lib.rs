@@ -1,4 +1,5 @@
-//! One application, every gateway: CGI over stdio, FastCGI and SCGI over sockets, with wsgiref's handler chain beneath.
+//! One application, every gateway: CGI over stdio, FastCGI, SCGI and HTTP over sockets, with wsgiref's handler chain
+//! beneath.
 //!
 //! An application is a function that answers a request. It never learns which gateway it runs under:
 //!
@@ -45,7 +46,8 @@
 //! | serve files, or several applications | [`apps`], [`files`] |
 //! | know which requests came | [`access_log`], [`handlers::Observer`] |
 //! | run it as a CGI program, under IIS too | [`handlers::Cgi`], [`handlers::IisCgi`] |
-//! | serve it to nginx, Apache and others | [`server`] |
+//! | serve it to nginx, Apache and others, or by HTTP | [`server`] |
+//! | have one binary for all of that | `cli::run` (feature `cli`) |
 //! | find what you know from wsgiref | [`wsgiref`], name by name |
 //! | have what `wsgiref.simple_server` has | [`simple_server`] |
 //! | know what your web server sends, and have it repaired | [`environ::front`] |

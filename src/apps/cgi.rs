@@ -159,6 +159,12 @@ impl CgiPrograms {
         self.shared.end();
     }
 
+    /// Kills all programs, and lets no new one run: as [`end`](Self::end), without the grace time.
+    pub fn kill(&self) {
+        self.shared.keeper.kill_all();
+        self.shared.leave();
+    }
+
     fn is_like_fcgiwrap(&self) -> bool {
         matches!(self.source, Source::Named(_))
     }
@@ -280,6 +286,10 @@ impl Application for CgiPrograms {
 impl Shared {
     fn end(&self) {
         self.keeper.end_all();
+        self.leave();
+    }
+
+    fn leave(&self) {
         self.groups.iter().for_each(|groups| groups.leave());
     }
 }

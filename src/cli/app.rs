@@ -1,5 +1,7 @@
 //! The `APP` argument: which application a gateway serves.
 
+use std::net::SocketAddr;
+use std::path::Path;
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,14 +49,20 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
         Some((_, what)) => {
             Err(format!("{what} is not in this version yet; write demo, dir:PATH or cgi:PATH"))
         }
-        // As others are told what to serve.
-        None if text == "." || text.contains('/') => {
-            Err(format!("write dir:{text} for the files of a folder, or cgi:{text} for programs"))
-        }
         // Python's server is told its port so.
         None if text.parse::<u16>().is_ok() => Err(format!(
             "that is no application but a port; write --socket 127.0.0.1:{text} and demo, dir:PATH or cgi:PATH"
         )),
+        None if text.parse::<SocketAddr>().is_ok() => Err(format!(
+            "that is no application but an address; write --socket {text} and demo, dir:PATH or cgi:PATH"
+        )),
+        None if text.starts_with("http://") || text.starts_with("https://") => {
+            Err("a URL is no application; write demo, dir:PATH or cgi:PATH".to_owned())
+        }
+        // As others are told what to serve.
+        None if text == "." || text.contains('/') || Path::new(text).exists() => {
+            Err(format!("write dir:{text} for the files of a folder, or cgi:{text} for programs"))
+        }
         None => Err("there is no such application; write demo, dir:PATH or cgi:PATH".to_owned()),
     }
 }
@@ -146,6 +154,17 @@ impl Opened {
             && let Err(error) = programs.adopt_orphans()
         {
             log::warn!("descendants that leave their program's group cannot be found: {error}");
+        }
+    }
+
+    /// Ends what the application runs, without waiting for it.
+    #[cfg(unix)]
+    pub(super) fn cut(&self) -> impl Fn() + Send + use<> {
+        #[cfg(target_os = "linux")]
+        let programs = self.programs.clone();
+        move || {
+            #[cfg(target_os = "linux")]
+            programs.iter().for_each(|programs| programs.kill());
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
@@ -24,8 +25,9 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
         let known =
             command.get_arguments().find(|argument| argument.get_id().as_str().replace('_', "-") == key);
         let Some(known) = known.filter(|_| key != "config") else {
+            let meant = meant(command, &key).map(|meant| format!(", but \"{meant}\"")).unwrap_or_default();
             return Err(named(format!(
-                "there is no setting \"{key}\"; see --help for the flags, which are the keys"
+                "there is no setting \"{key}\"{meant}; see --help for the flags, which are the keys"
             )));
         };
         if given.value_source(known.get_id().as_str()) == Some(ValueSource::CommandLine) {
@@ -36,6 +38,9 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
         {
             arguments.extend(on.then(|| format!("--{long}").into()));
             continue;
+        }
+        if let ArgAction::SetTrue = known.get_action() {
+            return Err(named(format!("\"{key}\" wants true or false")));
         }
         if let (Value::Integer(_), "socket-mode") = (&value, key.as_str()) {
             return Err(named("write the permission bits as a text: socket-mode = \"0660\"".to_owned()));
@@ -54,6 +59,19 @@ pub(super) fn arguments(path: &Path, command: &Command, given: &ArgMatches) -> R
         }
     }
     Ok(arguments)
+}
+
+/// The key that a misspelt one was meant to be, as clap guesses flags.
+fn meant(command: &Command, key: &str) -> Option<String> {
+    let flag = format!("--{}", key.replace('_', "-"));
+    if command.get_arguments().any(|argument| argument.get_long() == flag.get(2..)) {
+        return flag.strip_prefix("--").filter(|key| *key != "config").map(str::to_owned);
+    }
+    let error = command.clone().try_get_matches_from([command.get_name(), &flag]).err()?;
+    match error.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(flag) => flag.strip_prefix("--").map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// The file's text; no configuration is so large that it would not fit, and a device may have no end.

@@ -40,31 +40,32 @@ impl Life {
     }
 
     /// Says that the server is ready, and watches over it: the first SIGTERM or SIGINT stops it when its requests are
-    /// answered, a second one at once. SIGUSR1 calls `reopen`, for log files.
+    /// answered, a second one at once, once `cut` has returned. SIGUSR1 calls `reopen`, for log files.
     pub(super) fn watch(
         self,
         stop: Stop,
         listeners: &[Listener],
         reopen: impl Fn() + Send + 'static,
+        cut: impl Fn() + Send + 'static,
     ) -> io::Result<()> {
         let addresses: Vec<&str> = listeners.iter().map(Listener::description).collect();
         let status = format!("Listening on {}", addresses.join(", "));
         let start = move || {
             self.notify.send(&["READY=1", &format!("STATUS={}", notify::one_line(&status))]);
-            self.run(&stop, &reopen);
+            self.run(&stop, &reopen, &cut);
         };
         thread::Builder::new().name("life".to_owned()).spawn(start)?;
         Ok(())
     }
 
-    fn run(&self, stop: &Stop, reopen: &dyn Fn()) {
+    fn run(&self, stop: &Stop, reopen: &dyn Fn(), cut: &dyn Fn()) {
         let mut alive = Instant::now();
         loop {
             self.wait(alive);
             while let Ok(Some(signal)) = self.signals.read_signal() {
                 match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
                     Ok(Ok(Signal::SIGUSR1)) => reopen(),
-                    _ => self.end(stop),
+                    _ => self.end(stop, cut),
                 }
             }
             if let Some(every) = self.notify.watchdog()
@@ -93,15 +94,16 @@ impl Life {
         }
     }
 
-    fn end(&self, stop: &Stop) {
+    fn end(&self, stop: &Stop, cut: &dyn Fn()) {
         if self.stopping_since.get().is_some_and(|since| since.elapsed() < TWICE) {
             return;
         }
         if stop.is_stopped() {
             log::warn!("ended at once by a second signal: requests under way are cut off");
+            cut();
             std::process::exit(1);
         }
-        log::info!("stopping: requests under way are answered first");
+        log::info!("stopping: requests under way are answered first; a second signal cuts them off");
         self.notify.send(&["STOPPING=1", "STATUS=Answering the requests under way"]);
         self.stopping_since.set(Some(Instant::now()));
         stop.stop();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Parser;
@@ -40,9 +41,16 @@ struct OwnArguments {
     sockets: Sockets,
 }
 
+/// What is asked for most.
+const EXAMPLES: &str = "\
+For example:
+  http-gateway --dir-listing dir:.                            the files here
+  http-gateway --listen 127.0.0.1:8080 --access-log - dir:.   on another port, with each request
+  http-gateway --mount /cgi-bin=cgi:cgi-bin dir:.             and the programs of a folder";
+
 /// Serves an application to clients, or to a proxy.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct HttpArguments {
     #[command(flatten)]
     serving: Serving,
@@ -182,10 +190,15 @@ pub fn http() -> ExitCode {
     match usage::parse::<HttpArguments>(PROGRAM, std::env::args_os().skip(1)) {
         Ok(HttpArguments { serving, http, sockets }) => {
             let place = sockets.place(Protocol::Http);
-            serve_http(PROGRAM, http, sockets, || serving.open(place))
+            serve_http(PROGRAM, http, sockets, || open(&serving, place))
         }
         Err(exit) => exit,
     }
+}
+
+fn open(serving: &Serving, place: Place) -> Result<Opened, Failure> {
+    serving.warn_of_idle_flags();
+    serving.open(place)
 }
 
 /// Serves an application of the program's own over HTTP, with the arguments behind `http`.
@@ -214,7 +227,7 @@ fn gateway(program: &'static str, protocol: Protocol) -> ExitCode {
     match usage::parse::<Arguments>(program, std::env::args_os().skip(1)) {
         Ok(Arguments { serving, sockets }) => {
             let place = sockets.place(protocol);
-            serve(program, Server::new(protocol), sockets, || serving.open(place))
+            serve(program, Server::new(protocol), sockets, || open(&serving, place))
         }
         Err(exit) => exit,
     }
@@ -312,8 +325,19 @@ fn watch(
     server.settings.observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
     let logs = access_log.clone();
     let reopen = move || logs.iter().for_each(|log| log.reopen());
-    life.watch(stop.clone(), server.listeners(), reopen).context("cannot start a thread")?;
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = opened.cut();
+    let cutting = Arc::clone(&is_cut);
+    let cut = move || {
+        cutting.store(true, Ordering::SeqCst);
+        cut();
+    };
+    life.watch(stop.clone(), server.listeners(), reopen, cut).context("cannot start a thread")?;
     let served = server.serve(Arc::clone(&opened.app), &stop);
+    // What was cut off would look like a clean end: the thread that watches signals ends this process.
+    while is_cut.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
     opened.end();
     // Others hold it still: the thread that watches signals, and one that a request keeps beyond the end.
     access_log.iter().for_each(|log| log.close());

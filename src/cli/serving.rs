@@ -113,6 +113,15 @@ impl Serving {
         self.mount.is_empty() && matches!(self.app, None | Some(App::Demo))
     }
 
+    /// Warns of flags about folders where none is served.
+    #[cfg(unix)]
+    pub(super) fn warn_of_idle_flags(&self) {
+        let apps = self.app.iter().chain(self.mount.iter().map(|(_, app)| app));
+        if self.settings.dir.dir_listing && !apps.into_iter().any(|app| matches!(app, App::Dir(_))) {
+            log::warn!("--dir-listing: no folder is served; write dir:PATH, as in dir:. for this one");
+        }
+    }
+
     /// Makes all ready to serve. Without any mount it is `APP` alone, by default the demo; beside mounts `APP` is what
     /// is under no other.
     pub(super) fn open(&self, place: Place) -> Result<Opened, Failure> {

@@ -103,6 +103,9 @@ fn unix(path: &str) -> Result<Address, AddressError> {
 
 fn tcp(text: &str, names: bool) -> Result<Address, AddressError> {
     let Some((host, port)) = text.rsplit_once(':') else {
+        if text.parse::<u16>().is_ok() {
+            return Err(refuse(&format!("a port has an address before it, as in 127.0.0.1:{text}")));
+        }
         return Err(refuse("there is no port, and it is no path"));
     };
     let port_error = || refuse(&format!("port \"{port}\" is no number from 1 to 65535"));

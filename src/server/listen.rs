@@ -115,9 +115,15 @@ impl Listener {
 
     /// What to do where nobody but this process's own user could connect.
     pub fn hint(&self) -> Option<String> {
-        let private = self.file.as_ref().is_some_and(SocketFile::is_private);
-        private
-            .then(|| format!("{}: only this user can connect; try --socket-group www-data", self.description))
+        let file = self.file.as_ref()?;
+        let why = match file.closed_folder() {
+            _ if file.is_private() => "only this user can connect; try --socket-group www-data".to_owned(),
+            Some(folder) => {
+                format!("only this user may enter {}; open it to the web server", folder.display())
+            }
+            None => return None,
+        };
+        Some(format!("{}: {why}", self.description))
     }
 
     /// The address of a TCP socket.

@@ -164,4 +164,15 @@ impl SocketFile {
         let owner = about.mode() & 0o200 != 0 && about.uid() != nix::unistd::geteuid().as_raw();
         !others && !group && !owner
     }
+
+    /// The folder above it that nobody but this process's own user may enter.
+    pub(super) fn closed_folder(&self) -> Option<PathBuf> {
+        let path = std::path::absolute(&self.path).ok()?;
+        let is_closed = |folder: &&Path| {
+            fs::metadata(folder).is_ok_and(|about| {
+                about.mode() & 0o011 == 0 && about.uid() == nix::unistd::geteuid().as_raw()
+            })
+        };
+        path.ancestors().skip(1).find(is_closed).map(Path::to_owned)
+    }
 }

@@ -186,10 +186,12 @@ fn not_found(message: String) -> Error {
     Error::new(Fault::Application, 404, message)
 }
 
-fn refused(why: NotOpened, path: &[u8]) -> Error {
+fn refused(why: NotOpened, path: &[u8], root: &Path) -> Error {
     let shown = path.get(..SHOWN).unwrap_or(path).escape_ascii();
     match why {
-        NotOpened::Missing | NotOpened::NotAFolder => not_found(format!("{shown}: no such program")),
+        NotOpened::Missing | NotOpened::NotAFolder => {
+            not_found(format!("{shown}: no such program in {}", root.display()))
+        }
         NotOpened::Outside => forbidden(format!(
             "{shown}: a symbolic link leads out of the folder of programs; --follow-links allows that"
         )),
@@ -223,11 +225,11 @@ impl Folder {
         let folder = self.root.enter().map_err(|error| {
             Error::new(Fault::Gateway, 503, "the folder of programs cannot be entered").with_source(error)
         })?;
-        let folder = &folder;
+        let (folder, root) = (&folder, self.root.path());
         if let Some(given) = vars.get("SCRIPT_FILENAME").map(<[u8]>::to_vec)
             && let Some(inside) = self.inside(&given)
         {
-            let found = walk(folder, inside)?;
+            let found = walk(folder, inside, root)?;
             trim_script_name(vars, found.rest);
             return Ok((self.path_of(found.file), found.metadata));
         }
@@ -235,14 +237,15 @@ impl Folder {
         let info = vars.known(Known::PathInfo).unwrap_or_default().to_vec();
         // SCRIPT_NAME is the program's where it names one, else where the folder is mounted. The program that it names
         // comes first: the web server's rules were about that one.
-        let named = if settings.mounted || script.is_empty() { None } else { walk(folder, &script).ok() };
+        let named =
+            if settings.mounted || script.is_empty() { None } else { walk(folder, &script, root).ok() };
         if let Some(found) = named {
             vars.set("SCRIPT_NAME", found.file);
             vars.set("PATH_INFO", [found.rest, &info].concat());
             return Ok((self.path_of(found.file), found.metadata));
         }
         let path = if info.is_empty() && !settings.mounted { &script } else { &info };
-        let found = walk(folder, path)?;
+        let found = walk(folder, path, root)?;
         let mount: &[u8] = if info.is_empty() && !settings.mounted { b"" } else { &script };
         vars.set("SCRIPT_NAME", [mount, found.file].concat());
         vars.set("PATH_INFO", found.rest);
@@ -300,8 +303,8 @@ impl Folder {
     }
 }
 
-/// Goes down the path to the first file that is no folder.
-fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<AtPath<'p>, Error> {
+/// Goes down the path to the first file that is no folder; `root` is the folder's name for the log.
+fn walk<'p>(folder: &files::Folder, path: &'p [u8], root: &Path) -> Result<AtPath<'p>, Error> {
     let shown = || path.get(..SHOWN).unwrap_or(path).escape_ascii();
     let inner = path.strip_prefix(b"/").ok_or_else(|| not_found(format!("\"{}\" is no path", shown())))?;
     if inner.is_empty() {
@@ -315,7 +318,7 @@ fn walk<'p>(folder: &files::Folder, path: &'p [u8]) -> Result<AtPath<'p>, Error>
         if let Some(why) = hidden(segment) {
             return Err(not_found(format!("{}: {why}", shown())));
         }
-        let entry = folder.look(file.get(1..).unwrap_or_default()).map_err(|why| refused(why, path))?;
+        let entry = folder.look(file.get(1..).unwrap_or_default()).map_err(|why| refused(why, path, root))?;
         if entry.is_folder() {
             continue;
         }

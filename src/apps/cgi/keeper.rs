@@ -182,13 +182,22 @@ impl Keeper {
 
     /// Ends all programs: asks, waits for the grace time, kills, and waits until none is left.
     pub(super) fn end_all(&self) {
+        self.end_within(self.grace);
+    }
+
+    /// Kills all programs without asking for long.
+    pub(super) fn kill_all(&self) {
+        self.end_within(Duration::ZERO);
+    }
+
+    fn end_within(&self, grace: Duration) {
         let mut state = self.lock();
         state.over = true;
         // Their holders may reap them before those are found that they leave behind.
         let programs = state.running.clone();
         drop(state);
         let mut strays = self.signal_all(&programs, Signal::SIGTERM);
-        let until = Instant::now() + self.grace;
+        let until = Instant::now() + grace;
         while !(self.is_idle() && strays.iter().all(|stray| !stray.lives())) && Instant::now() < until {
             thread::park_timeout(Duration::from_millis(10));
         }

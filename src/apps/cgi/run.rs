@@ -412,7 +412,9 @@ impl<'s, 'r> Run<'s, 'r> {
     fn judge(&self) -> AppResult {
         match self.exit {
             Some((Exit::Signal(_), _)) if !self.answer.is_whole() => {
-                Err(Error::new(Fault::Application, 502, "its answer is not whole").into())
+                let what =
+                    if self.answer.has_begun() { "its answer is not whole" } else { "it wrote nothing" };
+                Err(Error::new(Fault::Application, 502, what).into())
             }
             Some((exit @ (Exit::Signal(_) | Exit::Status(1..)), _)) if self.answer.has_begun() => {
                 log::info!("{}: {exit}, after its answer", self.name.escape_ascii());

@@ -29,7 +29,7 @@ fn what_is_no_answer_is_a_502_and_says_why_in_the_log() {
         ("", "it wrote nothing; exit status 0"),
         ("exit 3", "it wrote nothing; exit status 3"),
         ("echo the cause >&2; exit 3", "it wrote nothing; exit status 3; it said \"the cause\""),
-        ("kill -SEGV $$", "its answer is not whole; killed by SIGSEGV"),
+        ("kill -SEGV $$", "it wrote nothing; killed by SIGSEGV"),
         ("echo hello", "line 1 of its head is no header field: \"hello\""),
         ("echo 'Content-Type: text/plain'", "before the empty line that ends the head"),
         ("printf 'X-A: b\\n\\n'", "it has no Content-Type, Location or Status"),
@@ -83,7 +83,7 @@ fn programs_that_cannot_start_tell_an_administrator_why() {
         ("/empty", "502 Bad Gateway", "cannot execute it: Exec format error; it is empty"),
         ("/marked", "502 Bad Gateway", "it begins with a byte order mark"),
         ("/plain", "403 Forbidden", "is not executable: chmod +x it"),
-        ("/none", "404 Not Found", "/none: no such program"),
+        ("/none", "404 Not Found", "/none: no such program in /"),
         ("/", "404 Not Found", "the path \"/\" names no program"),
         ("//plain", "404 Not Found", "empty segment"),
     ] {

@@ -362,6 +362,26 @@ fn the_end_of_a_gateway_is_the_end_of_its_programs() {
     all_gone(&pids);
 }
 
+/// Programs had run on after it, for ever where they wrote nothing.
+#[test]
+fn a_second_signal_leaves_no_program_behind() {
+    let bin = Bin::new();
+    let pids_file = format!("{}/pids", bin.folder.root().display());
+    bin.script("x", &format!("trap '' TERM; sleep 1000 & echo $$ $! | tr ' ' '\\n' > {pids_file}; wait"));
+    let (mut process, socket) = gateway(&bin, &["--first-byte-timeout", "0"]);
+    let _peer = send(&socket, "/x");
+    let pids = pids(&bin, 2);
+    process.signal(Signal::SIGTERM);
+    wait_until("nobody new is let in", || !socket.exists());
+    // Signals that come together are one; one that comes later ends it.
+    wait_until("a later signal ends it", || {
+        process.signal(Signal::SIGINT);
+        process.ended().is_some()
+    });
+    assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+    all_gone(&pids);
+}
+
 #[test]
 fn a_gateway_that_is_killed_leaves_programs_that_end_at_their_next_write() {
     let bin = Bin::new();

@@ -47,7 +47,7 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
             (&["demo"], &["--socket"]),
             (&["--socket"], &["--socket"]),
             (&["--socket", ""], &["--socket"]),
-            (&["--socket", "9000"], &["--socket", "127.0.0.1:9000"]),
+            (&["--socket", "9000"], &["--socket", "a port has an address before it, as in 127.0.0.1:9000"]),
             (&["--socket", "localhost:9000"], &["--socket", "tcp:localhost:9000"]),
             (&["--socket", "127.0.0.1:99999"], &["--socket", "99999"]),
             (&["--socket", "::1:9000"], &["--socket", "[::1]:9000"]),
@@ -157,14 +157,16 @@ fn a_configuration_that_is_none_is_told_with_its_file_and_place() {
         (&b"workers = "[..], &["line 1"][..]),
         (b"workers = 1\nworkers = 2\n", &["line 2", "duplicate"]),
         (b"nonsense = 1\n", &["nonsense", "--help"]),
-        (b"head_timeout = \"1s\"\n", &["head_timeout"]),
+        // The key that was meant was not told.
+        (b"head_timeout = \"1s\"\n", &["\"head_timeout\", but \"head-timeout\""]),
+        (b"listn = \"x\"\n", &["\"listn\", but \"listen\""]),
         (b"config = \"x\"\n", &["config"]),
         (b"[workers]\nx = 1\n", &["workers"]),
         (b"workers = 1.5\n", &["workers"]),
         (b"workers = true\n", &["workers"]),
         (b"workers = -1\n", &["--workers", "whole number"]),
         (b"workers = [1, 2]\n", &["--workers"]),
-        (b"full-duplex = \"yes\"\n", &["--full-duplex"]),
+        (b"full-duplex = \"yes\"\n", &["\"full-duplex\" wants true or false"]),
         (b"socket-mode = 660\n", &["socket-mode = \"0660\""]),
         (b"app = \"nonsense\"\n", &["nonsense", "dir:PATH"]),
         (b"app = \"--help\"\n", &["--help", "application"]),
@@ -379,6 +381,14 @@ fn what_other_servers_call_otherwise_is_told_by_our_name() {
             &["8080"],
             "write --socket 127.0.0.1:8080 and demo, dir:PATH or cgi:PATH; see --help",
         ),
+        (
+            "http-gateway",
+            &["127.0.0.1:8080"],
+            "write --socket 127.0.0.1:8080 and demo, dir:PATH or cgi:PATH; see --help",
+        ),
+        ("http-gateway", &["http://127.0.0.1:8080"], "a URL is no application"),
+        // A folder that is there, here that of the tests.
+        ("http-gateway", &["src"], "write dir:src for the files of a folder, or cgi:src for programs"),
         ("cgi-gateway", &["--listen", "x"], "unexpected argument '--listen' found"),
         ("http-gateway", &["--zzzz"], "unexpected argument '--zzzz' found; see --help"),
     ] {
@@ -504,6 +514,38 @@ fn sigterm_and_sigint_end_cleanly_on_every_socket() {
     }
 }
 
+/// The web server was refused, and nothing here had said why.
+#[test]
+fn a_socket_in_a_folder_that_others_may_not_enter_is_warned_of() {
+    let folder = Folder::new();
+    let closed = folder.mkdir("closed");
+    let path = closed.join("app.sock");
+    let (socket, entered) = (format!("unix:{}", path.display()), format!("may enter {}", closed.display()));
+    for (mode, warned) in [(0o700, true), (0o755, false)] {
+        fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("its owner may");
+        let mut process = serve(&folder, "scgi-gateway", &["--socket", &socket, "--socket-mode", "0666"]);
+        process.ready_when(|| path.exists());
+        process.signal(Signal::SIGTERM);
+        process.wait();
+        assert_eq!(process.log().contains(&entered), warned, "{}", process.log());
+    }
+}
+
+/// The demo was served, and nothing said why no list came.
+#[test]
+fn a_listing_without_a_folder_is_warned_of() {
+    let folder = Folder::new();
+    let docs = format!("/docs=dir:{}", folder.mkdir("docs").display());
+    for (more, warned) in [(&[][..], true), (&["--mount", &docs], false)] {
+        let port = free_port();
+        let socket = format!("127.0.0.1:{port}");
+        let arguments = [&["--socket", &socket, "--dir-listing"], more].concat();
+        let mut process = serve(&folder, "http-gateway", &arguments);
+        process.ready_when(|| answers(port));
+        assert_eq!(process.log().contains("--dir-listing: no folder is served"), warned, "{}", process.log());
+    }
+}
+
 #[track_caller]
 fn serve(folder: &Folder, gateway: &str, arguments: &[&str]) -> Process {
     // A log of its own, beside that of one that is refused meanwhile.
@@ -559,7 +601,7 @@ fn each_flag_about_programs_is_a_key_of_the_configuration() {
 /// The README speaks of flags that there are.
 #[test]
 fn every_flag_in_the_readme_is_in_the_help() {
-    // Those of cargo, systemctl and this project's own scripts.
+    // Those of cargo, systemctl, Python and this project's own scripts.
     const OTHERS: &[&str] = &[
         "--locked",
         "--path",
@@ -571,6 +613,9 @@ fn every_flag_in_the_readme_is_in_the_help() {
         "--bin",
         "--release",
         "--target",
+        "--bind",
+        "--directory",
+        "--cgi",
     ];
     let folder = Folder::new();
     let help: String = ["cgi-gateway", "fcgi-gateway", "scgi-gateway", "http-gateway"]

@@ -51,10 +51,10 @@ pub(super) fn parse(text: &str) -> Result<App, String> {
         }
         // Python's server is told its port so.
         None if text.parse::<u16>().is_ok() => Err(format!(
-            "that is no application but a port; write --socket 127.0.0.1:{text} and demo, dir:PATH or cgi:PATH"
+            "that is a port, which servers take by --socket 127.0.0.1:{text}; write demo, dir:PATH or cgi:PATH"
         )),
         None if text.parse::<SocketAddr>().is_ok() => Err(format!(
-            "that is no application but an address; write --socket {text} and demo, dir:PATH or cgi:PATH"
+            "that is an address, which servers take by --socket {text}; write demo, dir:PATH or cgi:PATH"
         )),
         None if text.starts_with("http://") || text.starts_with("https://") => {
             Err("a URL is no application; write demo, dir:PATH or cgi:PATH".to_owned())

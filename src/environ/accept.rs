@@ -161,7 +161,7 @@ pub fn sanitise_except<N: AsRef<str>>(vars: &mut Vars, keep: &[N]) {
         if vars.may_have(double) && dropped(double.text()) && vars.remove(double.text()) {
             // No cause for worry: nginx sends them with every request that has a body.
             report_dropped(
-                log::Level::Info,
+                log::Level::Debug,
                 double.text(),
                 "it doubles the variable without HTTP_; --keep-variable keeps it",
             );

@@ -376,15 +376,11 @@ fn what_other_servers_call_otherwise_is_told_by_our_name() {
             "unexpected argument '--listen' found; write --socket ADDR, as in",
         ),
         ("fcgi-gateway", &["-p", "9000"], "unexpected argument '-p' found; write --socket ADDR, as in"),
-        (
-            "http-gateway",
-            &["8080"],
-            "write --socket 127.0.0.1:8080 and demo, dir:PATH or cgi:PATH; see --help",
-        ),
+        ("http-gateway", &["8080"], "--socket 127.0.0.1:8080; write demo, dir:PATH or cgi:PATH; see --help"),
         (
             "http-gateway",
             &["127.0.0.1:8080"],
-            "write --socket 127.0.0.1:8080 and demo, dir:PATH or cgi:PATH; see --help",
+            "--socket 127.0.0.1:8080; write demo, dir:PATH or cgi:PATH; see --help",
         ),
         ("http-gateway", &["http://127.0.0.1:8080"], "a URL is no application"),
         // A folder that is there, here that of the tests.

@@ -368,7 +368,7 @@ pub fn format_date_time(seconds: f64) -> String {
             "{weekday}, {day_of_month:02} {month} {year:4} {hour:02}:{minute:02}:{second:02} GMT"
         );
     }
-    // Every answer has one or two: filled in, it takes a twentieth of what the macro for texts does.
+    // Every answer has one or two: filled in, it takes a small part of what the macro for texts does.
     let mut date = *b"Thu, 00 Jan 0000 00:00:00 GMT";
     let mut put = |at: usize, text: &[u8]| {
         date.iter_mut().skip(at).zip(text).for_each(|(place, byte)| *place = *byte);

@@ -157,7 +157,7 @@ impl Opened {
         }
     }
 
-    /// Ends what the application runs, without waiting for it.
+    /// Kills what the application runs, without its grace time.
     #[cfg(unix)]
     pub(super) fn cut(&self) -> impl Fn() + Send + use<> {
         #[cfg(target_os = "linux")]
